@@ -1,0 +1,131 @@
+//! Message ids: the sender's own text, or a UUIDv7 from a thread-local generator.
+
+use std::cell::Cell;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Identifies a message through every retry, copy and repeated publish.
+///
+/// It is the payload's own `id` where it has one, so that repeating a publish whose outcome is
+/// unknown can be recognised; else a UUIDv7. Cloning is cheap.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(Repr);
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Repr {
+    Uuid(Uuid),
+    Text(Arc<str>),
+}
+
+impl MessageId {
+    /// The longest id, in bytes.
+    pub const MAX_BYTES: usize = 128;
+
+    /// Makes an id that no other call returns; ids of one thread grow.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Repr::Uuid(next_uuid()))
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let accepted = "1 to 128 bytes without control characters";
+        let refuse =
+            |reason| Error::invalid(ErrorKind::InvalidName, "message id", text, reason, accepted);
+        if text.is_empty() {
+            return Err(refuse("it is empty"));
+        }
+        if text.len() > Self::MAX_BYTES {
+            return Err(refuse("it is too long"));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(refuse("it has a control character"));
+        }
+        // Only the canonical spelling is stored as a number, so the text always survives.
+        let canonical = |uuid: &Uuid| *uuid.hyphenated().encode_lower(&mut [0; 36]) == *text;
+        Ok(Self(match Uuid::try_parse(text).ok().filter(canonical) {
+            Some(uuid) => Repr::Uuid(uuid),
+            None => Repr::Text(text.into()),
+        }))
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Uuid(uuid) => uuid.hyphenated().fmt(f),
+            Repr::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+/// A UUIDv7 whose random bits come from a generator seeded once a thread by the system.
+fn next_uuid() -> Uuid {
+    thread_local! {
+        static STATE: Cell<(u64, u64)> = Cell::new((RandomState::new().build_hasher().finish(), 0));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let (seed, last) = STATE.get();
+    // `last` is milliseconds and a counter of 12 bits; it grows even when the clock does not.
+    let ticks = (now << 12).max(last + 1);
+    let seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    STATE.set((seed, ticks));
+    let high = ((ticks >> 12) << 16) | 0x7000 | (ticks & 0xfff);
+    let low = (splitmix(seed) >> 2) | (1 << 63);
+    Uuid::from_u64_pair(high, low)
+}
+
+/// The output function of SplitMix64.
+const fn splitmix(seed: u64) -> u64 {
+    let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_ids_are_version_7_and_grow() {
+        let ids: Vec<Uuid> = (0..10_000).map(|_| next_uuid()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+        assert!(ids.iter().all(|id| id.get_variant() == uuid::Variant::RFC4122));
+    }
+
+    #[test]
+    fn the_text_of_an_id_survives() {
+        for text in ["task-123", "0199B2F0-1111-7222-8333-444455556666", "ключ"] {
+            assert_eq!(text.parse::<MessageId>().unwrap().to_string(), text);
+        }
+        let id = MessageId::generate();
+        assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
+    }
+
+    #[test]
+    fn illegal_ids_are_refused_by_name() {
+        for text in ["", "a\nb", &"x".repeat(129)] {
+            let error = text.parse::<MessageId>().unwrap_err();
+            assert_eq!(*error.kind(), ErrorKind::InvalidName);
+            assert!(error.to_string().contains("message id"));
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Publishing: encode, take room in the window, hand over, wait for the outcome.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::broker::Shared;
+use crate::confirm::{Pending, PendingAll, publish_many, publish_one};
+use crate::driver::{Outgoing, Receipt, Sender};
+use crate::error::{Error, ErrorKind, Result};
+use crate::headers::Headers;
+use crate::id::MessageId;
+use crate::message::Message;
+use crate::payload::Payload;
+use crate::spec::SendSpec;
+use crate::subject::Subject;
+use crate::window::Room;
+
+/// Publishes payloads of one type to one stream.
+///
+/// # Guarantees
+/// A publish has one of three outcomes: confirmed ([`Receipt`]), definitely failed, or unknown
+/// ([`ErrorKind::OutcomeUnknown`]). Messages of one task with the same key are handed over in call
+/// order. What is handed over and not confirmed is bounded by the broker's window.
+pub struct Publisher<T> {
+    lane: Arc<SendLane>,
+    payload: PhantomData<fn(&T)>,
+}
+
+/// The way to one stream, whatever the payload type.
+#[derive(Debug)]
+pub(crate) struct SendLane {
+    broker: Arc<Shared>,
+    sender: Arc<dyn Sender>,
+    spec: SendSpec,
+    /// The subject of a payload without a type.
+    plain: Subject,
+}
+
+/// The most messages handed over in one piece.
+const BATCH: usize = 256;
+
+impl<T: Payload> Publisher<T> {
+    pub(crate) const fn new(lane: Arc<SendLane>) -> Self {
+        Self { lane, payload: PhantomData }
+    }
+
+    /// Encodes a value into the message that [`Publisher::publish`] would send, to be dressed with
+    /// a key or headers and sent by [`Publisher::publish_message`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidMessage`], [`ErrorKind::InvalidSubject`] or [`ErrorKind::TooLarge`].
+    pub fn message(&self, value: &T) -> Result<Message> {
+        self.lane.encode(value)
+    }
+
+    /// Publishes a value and waits for the outcome.
+    ///
+    /// The value is encoded before this returns its future, so it need not be shared.
+    ///
+    /// # Cancellation
+    /// Dropped before the hand-over, nothing was sent; later, only the answer is lost.
+    ///
+    /// # Errors
+    /// Definite ones as [`Publisher::message`], [`ErrorKind::NotSent`] where there was no room by
+    /// the deadline, and what the broker refuses; else [`ErrorKind::OutcomeUnknown`].
+    pub fn publish<'a>(
+        &'a self,
+        value: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<'a, T> {
+        let message = self.lane.encode(value);
+        async move { self.lane.hand_over(message?).await?.await }
+    }
+
+    /// Hands a value over, waiting for room in the window, and gives the outcome to await later.
+    ///
+    /// # Cancellation
+    /// Dropped while pending, it has sent nothing.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`], as far as they are known before the hand-over.
+    pub fn enqueue<'a>(
+        &'a self,
+        value: &T,
+    ) -> impl Future<Output = Result<Pending<Receipt>>> + Send + use<'a, T> {
+        let message = self.lane.encode(value);
+        async move { self.lane.hand_over(message?).await }
+    }
+
+    /// Publishes many values and tells each outcome, in input order.
+    ///
+    /// # Cancellation
+    /// What was handed over by then still goes out.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`], each value on its own.
+    pub fn publish_all<'a, I>(
+        &'a self,
+        values: I,
+    ) -> impl Future<Output = Vec<Result<Receipt>>> + Send + use<'a, T, I>
+    where
+        I: IntoIterator<Item: Borrow<T>>,
+    {
+        let encode = |value: I::Item| self.lane.encode(value.borrow());
+        let messages: Vec<Result<Message>> = values.into_iter().map(encode).collect();
+        async move { self.lane.publish_all(messages).await }
+    }
+
+    /// Publishes a message as it is and waits for the outcome.
+    ///
+    /// # Cancellation
+    /// As [`Publisher::publish`].
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`]; a subject of another stream is [`ErrorKind::InvalidSubject`].
+    pub async fn publish_message(&self, message: Message) -> Result<Receipt> {
+        self.enqueue_message(message).await?.await
+    }
+
+    /// Hands a message over as it is, as [`Publisher::enqueue`] does a value.
+    ///
+    /// # Cancellation
+    /// Dropped while pending, it has sent nothing.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish_message`].
+    pub async fn enqueue_message(&self, mut message: Message) -> Result<Pending<Receipt>> {
+        self.lane.admit(&mut message)?;
+        self.lane.hand_over(message).await
+    }
+}
+
+impl<T> Clone for Publisher<T> {
+    fn clone(&self) -> Self {
+        Self { lane: Arc::clone(&self.lane), payload: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Publisher<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("spec", &self.lane.spec).finish_non_exhaustive()
+    }
+}
+
+impl SendLane {
+    pub(crate) fn new(
+        broker: Arc<Shared>,
+        sender: Arc<dyn Sender>,
+        spec: SendSpec,
+    ) -> Result<Self> {
+        let plain = match &spec.subject {
+            Some(subject) => subject.clone(),
+            None => spec.stream.name().parse()?,
+        };
+        Ok(Self { broker, sender, spec, plain })
+    }
+
+    fn encode<T: Payload>(&self, value: &T) -> Result<Message> {
+        let encoded = value.encode(self.spec.codec)?;
+        let subject = match (&self.spec.subject, &encoded.kind) {
+            (None, Some(kind)) => Subject::of(&self.spec.stream, kind)?,
+            (Some(_), _) | (None, None) => self.plain.clone(),
+        };
+        let mut message = Message {
+            subject,
+            id: encoded.id.unwrap_or_else(MessageId::generate),
+            content_type: encoded.content_type,
+            key: None,
+            priority: encoded.priority,
+            headers: Headers::default(),
+            body: encoded.body,
+        };
+        self.admit(&mut message)?;
+        Ok(message)
+    }
+
+    /// Checks a message and takes away what only the layer may write.
+    fn admit(&self, message: &mut Message) -> Result<()> {
+        if message.subject.stream() != self.spec.stream.name() {
+            return Err(Error::invalid(
+                ErrorKind::InvalidSubject,
+                "subject",
+                &message.subject,
+                "it is of another stream than its publisher",
+                &format!("{}.…", self.spec.stream),
+            ));
+        }
+        message.headers.strip_ours();
+        message.check(self.broker.max_body)
+    }
+
+    pub(crate) async fn hand_over(&self, message: Message) -> Result<Pending<Receipt>> {
+        let bytes = message.bytes();
+        let deadline = Instant::now() + self.spec.timeout;
+        self.take_room(Room { messages: 1, bytes }, deadline).await?;
+        let (confirm, pending) = publish_one(&self.broker.window, bytes, deadline);
+        self.sender.send(Outgoing::new(message, deadline, confirm));
+        Ok(pending)
+    }
+
+    async fn take_room(&self, room: Room, deadline: Instant) -> Result<()> {
+        self.broker.check_open("publish")?;
+        if self.broker.window.try_acquire(room) {
+            return Ok(());
+        }
+        let acquired = timeout_at(deadline, self.broker.window.acquire(room)).await;
+        acquired.map_err(|_| {
+            let used = self.broker.window.used();
+            let text = format!(
+                "no room in the window by the deadline: {} messages and {} bytes are unconfirmed",
+                used.messages, used.bytes
+            );
+            Error::new(ErrorKind::NotSent, text).at(self.broker.name(), "publish")
+        })
+    }
+
+    async fn publish_all(&self, messages: Vec<Result<Message>>) -> Vec<Result<Receipt>> {
+        let mut refused = Vec::new();
+        let mut accepted = Vec::with_capacity(messages.len());
+        for (index, message) in messages.into_iter().enumerate() {
+            match message {
+                Ok(message) => accepted.push(message),
+                Err(error) => refused.push((index, error)),
+            }
+        }
+        let mut outcomes = self.publish_batches(accepted).await;
+        // In input order, so each index counts the refused before it too.
+        for (index, error) in refused {
+            outcomes.insert(index, Err(error));
+        }
+        outcomes
+    }
+
+    async fn publish_batches(&self, messages: Vec<Message>) -> Vec<Result<Receipt>> {
+        let mut outcomes = Vec::with_capacity(messages.len());
+        let mut handed_over: Vec<Batch> = Vec::new();
+        let mut messages = messages.into_iter().peekable();
+        let mut outgoing = Vec::with_capacity(BATCH.min(messages.len()));
+        while messages.peek().is_some() {
+            let (batch, room) = self.next_batch(&mut messages);
+            let deadline = Instant::now() + self.spec.timeout;
+            if let Err(error) = self.take_room(room, deadline).await {
+                handed_over.push(Batch::Refused(batch.len(), error));
+                continue;
+            }
+            let sizes: Vec<usize> = batch.iter().map(Message::bytes).collect();
+            let (confirms, pending) =
+                publish_many(&self.broker.window, sizes.into_iter(), deadline);
+            outgoing.extend(
+                batch
+                    .into_iter()
+                    .zip(confirms)
+                    .map(|(message, confirm)| Outgoing::new(message, deadline, confirm)),
+            );
+            self.sender.send_all(&mut outgoing);
+            handed_over.push(Batch::Sent(pending));
+        }
+        for batch in handed_over {
+            match batch {
+                Batch::Sent(pending) => outcomes.extend(pending.await),
+                Batch::Refused(count, error) => {
+                    let again = || {
+                        let repeated = Error::new(error.kind().clone(), error.to_string());
+                        Err(repeated)
+                    };
+                    outcomes.extend(std::iter::repeat_with(again).take(count));
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Takes messages off the front until the batch is as large as the window lets it be.
+    fn next_batch(
+        &self,
+        messages: &mut std::iter::Peekable<std::vec::IntoIter<Message>>,
+    ) -> (Vec<Message>, Room) {
+        let limit = self.broker.window.limit();
+        let most = limit.messages.min(BATCH);
+        let mut room = Room { messages: 0, bytes: 0 };
+        let mut batch = Vec::with_capacity(most.min(messages.len()));
+        while batch.len() < most
+            && let Some(next) = messages.next_if(|next| {
+                batch.is_empty() || room.bytes + next.bytes() <= limit.bytes
+            })
+        {
+            room.messages += 1;
+            room.bytes += next.bytes();
+            batch.push(next);
+        }
+        (batch, room)
+    }
+}
+
+enum Batch {
+    Sent(PendingAll<Receipt>),
+    Refused(usize, Error),
+}

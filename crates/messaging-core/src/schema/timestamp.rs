@@ -1,0 +1,88 @@
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// An instant as RFC 3339 text, kept as it was written.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Timestamp(Box<str>);
+
+impl Timestamp {
+    /// This moment, in UTC, to the millisecond.
+    #[must_use]
+    pub fn now() -> Self {
+        let now = jiff::Timestamp::now();
+        let millis = jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+        Self(format!("{millis:.3}").into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The instant.
+    #[must_use]
+    pub fn to_system_time(&self) -> SystemTime {
+        // The text was read once when this was made.
+        self.0.parse::<jiff::Timestamp>().unwrap_or_default().into()
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // jiff reads more than RFC 3339: a space or a lower-case `t`, annotations in brackets.
+        let is_plain = text.as_bytes().get(10) == Some(&b'T') && !text.contains('[');
+        if is_plain && text.parse::<jiff::Timestamp>().is_ok() {
+            return Ok(Self(text.into()));
+        }
+        let accepted = "RFC 3339, e.g. 2026-01-16T10:00:00Z";
+        let reason = "it is not a legal instant";
+        Err(Error::invalid(ErrorKind::InvalidMessage, "time", text, reason, accepted))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_text_survives_and_the_instant_is_right() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:01Z", 1),
+            ("1970-01-01T01:00:02.000+01:00", 2),
+        ] {
+            let time: Timestamp = text.parse().unwrap();
+            assert_eq!(time.as_str(), text);
+            assert_eq!(time.to_system_time(), SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        }
+        let now = Timestamp::now();
+        assert_eq!(now.as_str().parse::<Timestamp>().unwrap(), now);
+        assert_eq!(now.as_str().len(), "2026-01-16T10:00:00.000Z".len());
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        for text in ["", "now", "2026-13-01T00:00:00Z", "2026-01-16", "2026-01-16 10:00:00Z"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
+    }
+}
