@@ -21,8 +21,9 @@ use crate::message::Message;
 use crate::name::{GroupName, StreamName};
 use crate::observe::{Notice, Observer};
 use crate::payload::Payload;
-use crate::publisher::{Publisher, SendLane};
-use crate::spec::{Membership, Mode, SendSpec, Source, SubscribeSpec};
+use crate::publisher::{self, Publisher, SendLane};
+use crate::spec::{Codec, Membership, Mode, SendSpec, Source, SubscribeSpec};
+use crate::subject::Subject;
 use crate::topology::Topology;
 use crate::window::Window;
 use crate::worker::WorkerBuilder;
@@ -109,14 +110,20 @@ impl Broker {
         &'a self,
         value: &T,
     ) -> impl Future<Output = Result<Receipt>> + Send + use<'a, T> {
-        let encoded = self.own_stream::<T>().and_then(|spec| {
-            let message = Message::encode(value, spec.codec, &spec.stream, spec.subject.as_ref())?;
-            Ok((spec, message))
-        });
-        async move {
-            let (spec, message) = encoded?;
-            self.known_lane(spec).await?.publish(message).await
-        }
+        let message = Self::encode(value);
+        async move { self.publish_message(message?).await }
+    }
+
+    fn encode<T: Payload>(value: &T) -> Result<Message> {
+        let stream = T::STREAM.ok_or_else(|| {
+            let text = "the payload's type has no stream of its own; open a publisher to one";
+            Error::new(ErrorKind::InvalidSubject, text)
+        })?;
+        let stream: StreamName = stream.parse()?;
+        publisher::encode(value, Codec::Json, |kind| match kind {
+            Some(kind) => Subject::of(&stream, kind),
+            None => stream.name().parse(),
+        })
     }
 
     /// Publishes a message as it is and waits for the outcome.
@@ -169,13 +176,17 @@ impl Broker {
     }
 
     /// Starts to build a worker: a group member that runs a handler for each message.
-    #[must_use]
     pub fn worker<P: AsRef<str>>(
         &self,
         group: &str,
         patterns: impl IntoIterator<Item = P>,
     ) -> WorkerBuilder {
         WorkerBuilder::new(self.clone(), SubscribeSpec::group(group, patterns))
+    }
+
+    /// Starts to build a worker over any subscription, such as one to dead letters.
+    pub fn worker_on(&self, spec: SubscribeSpec) -> WorkerBuilder {
+        WorkerBuilder::new(self.clone(), Ok(spec))
     }
 
     /// Provisioning, lag and health.

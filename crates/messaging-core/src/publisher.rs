@@ -15,7 +15,7 @@ use crate::headers::Headers;
 use crate::id::MessageId;
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::spec::SendSpec;
+use crate::spec::{Codec, SendSpec};
 use crate::subject::Subject;
 use crate::window::Room;
 
@@ -159,20 +159,10 @@ impl SendLane {
     }
 
     fn encode<T: Payload>(&self, value: &T) -> Result<Message> {
-        let encoded = value.encode(self.spec.codec)?;
-        let subject = match (&self.spec.subject, &encoded.kind) {
-            (None, Some(kind)) => Subject::of(&self.spec.stream, kind)?,
-            (Some(_), _) | (None, None) => self.plain.clone(),
-        };
-        let mut message = Message {
-            subject,
-            id: encoded.id.unwrap_or_else(MessageId::generate),
-            content_type: encoded.content_type,
-            key: None,
-            priority: encoded.priority,
-            headers: Headers::default(),
-            body: encoded.body,
-        };
+        let mut message = encode(value, self.spec.codec, |kind| match kind {
+            Some(kind) if self.spec.subject.is_none() => Subject::of(&self.spec.stream, kind),
+            Some(_) | None => Ok(self.plain.clone()),
+        })?;
         self.admit(&mut message)?;
         Ok(message)
     }
@@ -293,6 +283,24 @@ impl SendLane {
         }
         (batch, room)
     }
+}
+
+/// Writes a payload into a message to the subject that its type leads to.
+pub(crate) fn encode<T: Payload>(
+    value: &T,
+    codec: Codec,
+    subject: impl FnOnce(Option<&str>) -> Result<Subject>,
+) -> Result<Message> {
+    let encoded = value.encode(codec)?;
+    Ok(Message {
+        subject: subject(encoded.kind.as_deref())?,
+        id: encoded.id.unwrap_or_else(MessageId::generate),
+        content_type: encoded.content_type,
+        key: None,
+        priority: encoded.priority,
+        headers: Headers::default(),
+        body: encoded.body,
+    })
 }
 
 enum Batch {
