@@ -135,7 +135,8 @@ impl Broker {
     /// As [`Publisher::publish`].
     pub async fn publish_message(&self, message: Message) -> Result<Receipt> {
         let stream: StreamName = message.subject.stream().parse()?;
-        let known = self.shared.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&stream).cloned();
+        let known =
+            self.shared.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&stream).cloned();
         let lane = match known {
             Some(lane) => lane,
             None => {
@@ -312,7 +313,11 @@ impl Shared {
         let capabilities = self.driver.capabilities(scope);
         for feature in needs.iter().copied().filter(|feature| !capabilities.has(*feature)) {
             if !waived.contains(&feature) {
-                return Err(self.unsupported_because(feature, capabilities.note(feature), operation));
+                return Err(self.unsupported_because(
+                    feature,
+                    capabilities.note(feature),
+                    operation,
+                ));
             }
             self.notice(&Notice::Waived(feature));
         }
@@ -324,12 +329,7 @@ impl Shared {
         self.unsupported_because(feature, note, operation)
     }
 
-    fn unsupported_because(
-        &self,
-        feature: Feature,
-        note: &str,
-        operation: &'static str,
-    ) -> Error {
+    fn unsupported_because(&self, feature: Feature, note: &str, operation: &'static str) -> Error {
         let hint = match feature {
             Feature::Settlement => "; use listen for at-most-once reception",
             _ => "",

@@ -241,9 +241,7 @@ impl Ticket {
     /// # Errors
     /// [`ErrorKind::Stale`](crate::ErrorKind::Stale) where the message is no longer ours;
     /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) without an answer in time.
-    pub fn ack_confirmed(
-        mut self,
-    ) -> impl Future<Output = Result<Settled>> + Send + use<> {
+    pub fn ack_confirmed(mut self) -> impl Future<Output = Result<Settled>> + Send + use<> {
         let (confirm, pending) = settle_one(Instant::now() + self.settling.timeout);
         let settle = self.spend(Settlement::Ack).confirmed(confirm);
         self.settling.settler.settle(settle);

@@ -76,14 +76,6 @@ impl Intake {
         self.waiting.pop_front()
     }
 
-    pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    pub(crate) const fn settling(&self) -> Option<&Arc<Settling>> {
-        self.settling.as_ref()
-    }
-
     /// Waits for the driver's next event and applies it to the waiting messages.
     pub(crate) fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Signal>>> {
         loop {

@@ -47,13 +47,12 @@ fn matches(pattern: &str, subject: &str, steps: &mut usize) -> bool {
             (Some(want), Some(word)) if want == word => continue,
             (Some(_) | None, _) => {}
         }
-        match &mut last_hash {
-            Some((after_hash, taken)) if taken.next().is_some() => {
-                wanted = after_hash.clone();
-                words = taken.clone();
-            }
-            Some(_) | None => return false,
+        let Some((after_hash, taken)) = &mut last_hash else { return false };
+        if taken.next().is_none() {
+            return false;
         }
+        wanted = after_hash.clone();
+        words = taken.clone();
     }
 }
 
@@ -207,7 +206,8 @@ mod tests {
 
     #[test]
     fn illegal_patterns_are_refused_with_the_accepted_form() {
-        for text in ["", "a..b", "ta*", "a.#x", "dlq.#", "retry", "_a.#", "a b", &"#.".repeat(101)] {
+        for text in ["", "a..b", "ta*", "a.#x", "dlq.#", "retry", "_a.#", "a b", &"#.".repeat(101)]
+        {
             let error = text.parse::<Pattern>().unwrap_err();
             assert_eq!(*error.kind(), ErrorKind::InvalidPattern, "{text}");
         }

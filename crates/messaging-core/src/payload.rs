@@ -159,9 +159,7 @@ impl Payload for Event {
             Codec::Json => (self.to_json()?, ContentType::Json),
             Codec::Protobuf => (self.to_protobuf()?, ContentType::Protobuf),
         };
-        Ok(Encoded::new(body.into(), content_type)
-            .with_kind(&*self.kind)
-            .with_id(self.id.parse()?))
+        Ok(Encoded::new(body.into(), content_type).with_kind(&*self.kind).with_id(self.id.parse()?))
     }
 
     fn decode(message: &Message) -> Result<Self> {

@@ -273,9 +273,8 @@ impl SendLane {
         let mut room = Room { messages: 0, bytes: 0 };
         let mut batch = Vec::with_capacity(most.min(messages.len()));
         while batch.len() < most
-            && let Some(next) = messages.next_if(|next| {
-                batch.is_empty() || room.bytes + next.bytes() <= limit.bytes
-            })
+            && let Some(next) = messages
+                .next_if(|next| batch.is_empty() || room.bytes + next.bytes() <= limit.bytes)
         {
             room.messages += 1;
             room.bytes += next.bytes();

@@ -191,15 +191,29 @@ mod tests {
         assert_eq!(SUBJECT.stream(), "tasks");
         assert_eq!(SUBJECT.words().collect::<Vec<_>>(), ["tasks", "debate", "round-2"]);
         assert_eq!("tasks".parse::<Subject>().unwrap().stream(), "tasks");
-        assert_eq!(Subject::of(&"tasks".parse().unwrap(), "a.b").unwrap(), "tasks.a.b".parse().unwrap());
+        assert_eq!(
+            Subject::of(&"tasks".parse().unwrap(), "a.b").unwrap(),
+            "tasks.a.b".parse().unwrap()
+        );
     }
 
     #[test]
     fn illegal_subjects_are_refused_with_the_accepted_form() {
         let long = "x".repeat(201);
-        for text in ["", ".", "a.", ".a", "a..b", "a b", "tasks.*", "tasks.é", "dlq.tasks", "retry",
-            "_x.y", &long]
-        {
+        for text in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "a b",
+            "tasks.*",
+            "tasks.é",
+            "dlq.tasks",
+            "retry",
+            "_x.y",
+            &long,
+        ] {
             let error = text.parse::<Subject>().unwrap_err();
             assert_eq!(*error.kind(), ErrorKind::InvalidSubject, "{text}");
             assert!(error.to_string().contains("dot-separated words"));

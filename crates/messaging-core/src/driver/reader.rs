@@ -72,11 +72,7 @@ pub struct Record {
 impl Record {
     /// Makes a record.
     #[must_use]
-    pub const fn new(
-        message: Message,
-        position: Position,
-        stored_at: Option<SystemTime>,
-    ) -> Self {
+    pub const fn new(message: Message, position: Position, stored_at: Option<SystemTime>) -> Self {
         Self { message, position, stored_at }
     }
 }

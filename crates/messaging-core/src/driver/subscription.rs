@@ -20,10 +20,7 @@ pub struct Subscription {
 impl Subscription {
     /// An at-least-once subscription.
     #[must_use]
-    pub fn settled(
-        events: BoxStream<'static, Result<Event>>,
-        settler: Arc<dyn Settler>,
-    ) -> Self {
+    pub fn settled(events: BoxStream<'static, Result<Event>>, settler: Arc<dyn Settler>) -> Self {
         Self { events, settler: Some(settler) }
     }
 

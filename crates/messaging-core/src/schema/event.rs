@@ -156,8 +156,7 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Event, A::Error> {
-        let (mut id, mut kind, mut source, mut data, mut time) =
-            (None, None, None, None, None);
+        let (mut id, mut kind, mut source, mut data, mut time) = (None, None, None, None, None);
         let mut extra = Object::new();
         while let Some(key) = entries.next_key::<String>()? {
             let first = match key.as_str() {

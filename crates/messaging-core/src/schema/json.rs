@@ -121,8 +121,14 @@ mod tests {
     fn hostile_documents_are_errors() {
         let deep = "[".repeat(100_000);
         for bytes in [
-            &b""[..], b"{", b"{} {}", b"nul", b"\"\xff\"", b"{\"a\":1,\"a\":2}",
-            b"{\"a\":{\"b\":1,\"b\":1}}", deep.as_bytes(),
+            &b""[..],
+            b"{",
+            b"{} {}",
+            b"nul",
+            b"\"\xff\"",
+            b"{\"a\":1,\"a\":2}",
+            b"{\"a\":{\"b\":1,\"b\":1}}",
+            deep.as_bytes(),
         ] {
             assert_eq!(*parse(bytes).unwrap_err().kind(), ErrorKind::Undecodable);
         }

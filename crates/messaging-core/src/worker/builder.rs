@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::Worker;
 use super::dispatch::{Dispatch, Observe, Rules};
 use super::ladder::Ladder;
 use super::report::{Outcome, WorkerReport};
 use super::retry::RetryPolicy;
 use super::verdict::IntoVerdict;
-use super::Worker;
 use crate::broker::Broker;
 use crate::capability::Feature;
 use crate::delivery::Received;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
-use tokio::time::{timeout, timeout_at, Instant};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ladder::Ladder;
 use super::report::{Outcome, WorkerReport};
@@ -210,11 +210,16 @@ where
         Some(limit) => match timeout(limit, guarded).await {
             Ok(ended) => ended,
             Err(_) => {
-                return Verdict::fail(format!("the handler took longer than {}", format_duration(limit)));
+                return Verdict::fail(format!(
+                    "the handler took longer than {}",
+                    format_duration(limit)
+                ));
             }
         },
     };
-    ended.unwrap_or_else(|panic| Verdict::fail(format!("the handler panicked: {}", text_of(&*panic))))
+    ended.unwrap_or_else(|panic| {
+        Verdict::fail(format!("the handler panicked: {}", text_of(&*panic)))
+    })
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> &dyn Display {
