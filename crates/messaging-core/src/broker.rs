@@ -52,7 +52,6 @@ pub(crate) struct Shared {
 
 impl Broker {
     /// Starts to open a broker over a driver.
-    #[must_use]
     pub fn builder(driver: impl Driver) -> BrokerBuilder {
         BrokerBuilder::new(Arc::new(driver))
     }

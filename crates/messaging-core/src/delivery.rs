@@ -161,7 +161,6 @@ impl<T> Delivery<T> {
     }
 
     /// Parts the payload from the right to settle it, which another task may use later.
-    #[must_use]
     pub fn into_parts(self) -> (Received<T>, Ticket) {
         (self.received, self.ticket)
     }

@@ -24,7 +24,9 @@ pub mod ours {
 ///
 /// Cloning is cheap; an empty set allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Option<Arc<Vec<(Box<str>, Bytes)>>>);
+pub struct Headers(Option<Arc<Vec<Entry>>>);
+
+type Entry = (Box<str>, Bytes);
 
 impl Headers {
     /// The longest name, in bytes.

@@ -10,7 +10,6 @@ mod task;
 mod timestamp;
 
 /// The generated protobuf types; `proto/helixagent/messaging/v1/messages.proto` is their source.
-#[expect(missing_docs, clippy::must_use_candidate, reason = "generated code")]
 #[allow(clippy::use_self, unreachable_pub, reason = "generated code")]
 #[rustfmt::skip]
 pub mod protobuf {

@@ -57,6 +57,7 @@ impl Subject {
     }
 
     /// The words.
+    #[must_use]
     pub fn words(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.split('.')
     }

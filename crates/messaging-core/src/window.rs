@@ -115,6 +115,7 @@ impl Window {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test looks at futures that must not be ready")]
 mod tests {
     use std::sync::Arc;
 

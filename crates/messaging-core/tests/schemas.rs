@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 const TASK: &str = include_str!("fixtures/task.json");
 const EVENT: &str = include_str!("fixtures/event.json");
 
+#[expect(clippy::unwrap_used, reason = "a test helper")]
 fn value(json: &[u8]) -> Value {
     serde_json::from_slice(json).unwrap()
 }
@@ -134,9 +135,9 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Task::from_json(&bytes);
-        let _ = Task::from_protobuf(&bytes);
-        let _ = Event::from_json(&bytes);
-        let _ = Event::from_protobuf(&bytes);
+        drop(Task::from_json(&bytes));
+        drop(Task::from_protobuf(&bytes));
+        drop(Event::from_json(&bytes));
+        drop(Event::from_protobuf(&bytes));
     }
 }

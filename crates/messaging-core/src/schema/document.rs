@@ -2,7 +2,7 @@
 
 use prost::Message;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Error as _, MapAccess};
 use serde_json::{Map, Value};
 
 use super::json;
@@ -34,6 +34,14 @@ pub(super) fn read_protobuf<M: Message + Default>(what: &str, bytes: &[u8]) -> R
         let text = format!("not {what} in protobuf");
         Error::new(ErrorKind::Undecodable, text).with_source(error)
     })
+}
+
+/// Reads the value of a field; an error names the field.
+pub(super) fn field<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    name: &str,
+    entries: &mut A,
+) -> Result<T, A::Error> {
+    entries.next_value().map_err(|error| A::Error::custom(format_args!("{name}: {error}")))
 }
 
 /// Writes the free-form part of a document as JSON text; nothing for an empty `extra`.

@@ -4,7 +4,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::document::{self, Object};
+use super::document::{self, Object, field};
 use super::json::{self, Strict, StrictObject};
 use super::{Timestamp, protobuf};
 use crate::error::{Error, ErrorKind, Result};
@@ -160,11 +160,11 @@ impl<'de> Visitor<'de> for EventVisitor {
         let mut extra = Object::new();
         while let Some(key) = entries.next_key::<String>()? {
             let first = match key.as_str() {
-                "id" => id.replace(entries.next_value::<String>()?).is_none(),
-                "type" => kind.replace(entries.next_value::<String>()?).is_none(),
-                "source" => source.replace(entries.next_value::<String>()?).is_none(),
-                "data" => data.replace(entries.next_value::<StrictObject>()?).is_none(),
-                "timestamp" => time.replace(entries.next_value::<String>()?).is_none(),
+                "id" => id.replace(field::<String, _>(&key, &mut entries)?).is_none(),
+                "type" => kind.replace(field::<String, _>(&key, &mut entries)?).is_none(),
+                "source" => source.replace(field::<String, _>(&key, &mut entries)?).is_none(),
+                "data" => data.replace(field::<StrictObject, _>(&key, &mut entries)?).is_none(),
+                "timestamp" => time.replace(field::<String, _>(&key, &mut entries)?).is_none(),
                 _ => {
                     let Strict(value) = entries.next_value()?;
                     json::insert(&mut extra, key, value)?;

@@ -149,6 +149,7 @@ impl WorkerBuilder {
             ladder,
         };
         let dispatch = Dispatch::new(intake, handler, rules, self.observe, progress)?;
+        #[expect(clippy::disallowed_methods, reason = "the worker owns the handle and joins it")]
         let dispatcher = tokio::spawn(dispatch.run(stopped));
         Ok(Worker { stop, progress: watched, dispatcher })
     }

@@ -201,8 +201,9 @@ fn record(
 /// Runs a handler; a panic and a timeout are failures like others.
 async fn judge<T, H, F>(handler: &H, received: Received<T>, limit: Option<Duration>) -> Verdict
 where
-    H: Fn(Received<T>) -> F,
-    F: Future<Output: IntoVerdict>,
+    T: Send,
+    H: Fn(Received<T>) -> F + Sync,
+    F: Future<Output: IntoVerdict> + Send,
 {
     let guarded = AssertUnwindSafe(async { handler(received).await.into_verdict() }).catch_unwind();
     let ended = match limit {
