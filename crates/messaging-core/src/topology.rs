@@ -57,7 +57,6 @@ pub struct StreamConfig {
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum StreamKind {
     /// Work to be done by somebody: a message that nobody can receive is a failure.
     Work,

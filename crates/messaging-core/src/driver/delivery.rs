@@ -81,9 +81,8 @@ impl Settle {
     }
 }
 
-/// The ways a hand-over can end.
+/// The ways a hand-over can end. Exhaustive, as a driver has to know every case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Settlement {
     /// The work is done.
     Ack,

@@ -35,9 +35,8 @@ pub struct SubscribeSpec {
     pub timeout: Duration,
 }
 
-/// As whom a subscription receives.
+/// As whom a subscription receives. Exhaustive, as a driver has to know every case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Membership {
     /// Members of a group share its messages.
     Group(GroupName),
@@ -45,9 +44,8 @@ pub enum Membership {
     Broadcast,
 }
 
-/// What a subscription receives.
+/// What a subscription receives. Exhaustive, as a driver has to know every case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Source {
     /// Messages whose subjects match.
     Subjects(Patterns),
@@ -68,9 +66,8 @@ impl Source {
     }
 }
 
-/// What a subscription promises.
+/// What a subscription promises. Exhaustive, as a driver has to know every case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Mode {
     /// At least once: deliveries are settled.
     Consume,

@@ -1,0 +1,48 @@
+//! An at-most-once subscription: a bounded queue that counts what it had to drop.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::SystemTime;
+
+use messaging_core::driver::{Event, Gap, Incoming, Token};
+use messaging_core::{Message, Patterns, Position};
+
+use super::BATCH;
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) connection: u64,
+    pub(super) patterns: Patterns,
+    pub(super) waker: Option<Waker>,
+    limit: usize,
+    queue: VecDeque<Incoming>,
+    missed: u64,
+}
+
+impl Listener {
+    pub(super) const fn new(connection: u64, patterns: Patterns, limit: usize) -> Self {
+        Self { connection, patterns, waker: None, limit, queue: VecDeque::new(), missed: 0 }
+    }
+
+    /// Adds a message; the oldest one makes room.
+    pub(super) fn push(&mut self, message: &Message, position: Position, at: SystemTime) {
+        if self.queue.len() == self.limit {
+            self.queue.pop_front();
+            self.missed += 1;
+        }
+        let token = Token { lane: 0, epoch: 0, id: 0 };
+        self.queue
+            .push_back(Incoming::new(message.clone(), token).stored(Some(position), Some(at)));
+    }
+
+    /// What was dropped comes first: it was older than everything in the queue.
+    pub(super) fn take(&mut self) -> Option<Event> {
+        if self.missed > 0 {
+            let missed = std::mem::take(&mut self.missed);
+            let reason = format!("the listener fell more than {} messages behind", self.limit);
+            return Some(Event::Gap(Gap::new(Some(missed), reason)));
+        }
+        let count = self.queue.len().min(BATCH);
+        (count > 0).then(|| Event::Messages(self.queue.drain(..count).collect()))
+    }
+}
