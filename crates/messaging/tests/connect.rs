@@ -1,0 +1,54 @@
+//! Choosing a backend by the environment.
+
+use messaging::{Environment, ErrorKind, Registry};
+
+async fn kind_and_text(environment: Environment) -> (ErrorKind, String) {
+    match Registry::compiled_in().connect(&environment).await {
+        Ok(broker) => panic!("connected to {}", broker.backend()),
+        Err(error) => (error.kind().clone(), error.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn unset_means_memory_with_the_default_topology() {
+    for environment in [
+        Environment::default(),
+        Environment::default().with("MESSAGING_BACKEND", ""),
+        Environment::default().with("MESSAGING_BACKEND", "memory"),
+    ] {
+        let broker = Registry::compiled_in().connect(&environment).await.unwrap();
+        assert_eq!(broker.backend(), "memory");
+        assert!(broker.topology().stream("tasks").is_some());
+        broker.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_unknown_or_not_compiled_in_is_refused_with_those_that_are() {
+    for (name, why) in [("kafka", "not compiled in"), ("Memory", "no backend"), ("a\nb", "a\\nb")] {
+        let environment = Environment::default().with("MESSAGING_BACKEND", name);
+        let (kind, text) = kind_and_text(environment).await;
+        assert_eq!(kind, ErrorKind::UnknownBackend);
+        assert!(text.contains(why) && text.contains("compiled in: memory"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_topology_file_is_used_and_a_missing_one_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[[stream]]\nname = \"jobs\"\nkind = \"work\"\n").unwrap();
+    let environment = Environment::default().with("MESSAGING_TOPOLOGY", file.path());
+    let broker = Registry::compiled_in().connect(&environment).await.unwrap();
+    assert!(broker.topology().stream("jobs").is_some());
+
+    let environment = Environment::default().with("MESSAGING_TOPOLOGY", "missing.toml");
+    let (kind, text) = kind_and_text(environment).await;
+    assert_eq!(kind, ErrorKind::InvalidConfig);
+    assert!(text.contains("missing.toml"), "{text}");
+}
+
+#[test]
+fn an_environment_shows_no_values() {
+    let environment = Environment::default().with("REDIS_PASSWORD", "hunter2");
+    assert_eq!(format!("{environment:?}"), "{\"REDIS_PASSWORD\"}");
+}
