@@ -1,0 +1,50 @@
+use std::fmt;
+use std::process::ExitCode;
+
+use messaging::{Error, ErrorKind};
+
+/// Why the program ends early, and with which code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    text: String,
+}
+
+/// Something was dead-lettered, bad or unfinished.
+pub(crate) const UNFINISHED: u8 = 1;
+/// Wrong use or configuration.
+const USAGE: u8 = 2;
+/// The broker was not reachable in time.
+const UNREACHABLE: u8 = 3;
+
+impl Failure {
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { code: USAGE, text: text.into() }
+    }
+
+    pub(crate) fn unfinished(text: impl Into<String>) -> Self {
+        Self { code: UNFINISHED, text: text.into() }
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        self.code.into()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Timeout => UNREACHABLE,
+            ErrorKind::NotSent | ErrorKind::OutcomeUnknown | ErrorKind::Closed => UNFINISHED,
+            ErrorKind::Other | ErrorKind::Stale | ErrorKind::Unroutable => UNFINISHED,
+            _ => USAGE,
+        };
+        Self { code, text: error.to_string() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,54 @@
+//! The `helixagent` program: runs a command for each message, publishes and subscribes.
+
+#![expect(clippy::print_stderr, reason = "a program says on standard error what went wrong")]
+
+mod cli;
+mod exit;
+mod lines;
+mod output;
+mod publish;
+mod subscribe;
+mod work;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("helixagent: {failure}");
+            failure.code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    if let Command::Completions { shell } = command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "helixagent", &mut script);
+        output::write(&script)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::usage(format!("no runtime: {error}")))?;
+    let done = runtime.block_on(async {
+        match command {
+            Command::Work(args) => work::run(args).await,
+            Command::Publish(args) => publish::run(&args).await,
+            Command::Subscribe(args) => subscribe::run(&args).await,
+            Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+        }
+    });
+    // Reading standard input can't be interrupted, and nothing else is left to wait for.
+    runtime.shutdown_background();
+    done
+}
