@@ -24,7 +24,6 @@ use self::summary::Summary;
 use crate::cli::WorkArgs;
 use crate::exit::{Failure, UNFINISHED};
 use crate::lines::Source;
-use crate::output;
 
 /// Works until everything is done or a signal comes, and says what was done.
 pub(crate) async fn run(args: WorkArgs) -> Result<ExitCode, Failure> {
@@ -71,7 +70,7 @@ pub(crate) async fn run(args: WorkArgs) -> Result<ExitCode, Failure> {
     pieces.say(&summary.to_string());
     broker.close().await?;
     if args.json && trouble.is_none() {
-        output::write(summary.to_json().as_bytes())?;
+        pieces.conclude(&summary.to_json())?;
     }
     report?;
     match trouble {

@@ -119,7 +119,9 @@ impl Runner {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.stale.iter().for_each(|name| drop(command.env_remove(name).as_std()));
+        for name in &self.stale {
+            command.env_remove(name);
+        }
         let attempt = message.attempt().to_string();
         let Message { subject, id, key, headers, .. } = message.message();
         command.env("MESSAGE_ID", id.to_string());

@@ -125,11 +125,9 @@ impl Ledger {
     pub(super) async fn all_settled(&self) {
         loop {
             let changed = self.changed.notified();
-            let books = self.books();
-            if books.input_ended && books.open.is_empty() {
+            if self.books().is_done() {
                 return;
             }
-            drop(books);
             changed.await;
         }
     }
@@ -181,6 +179,10 @@ impl Ledger {
 }
 
 impl Books {
+    fn is_done(&self) -> bool {
+        self.input_ended && self.open.is_empty()
+    }
+
     /// A message may be settled before its hand-over has returned, so both say so.
     fn mark_sent(&mut self, line: u64) {
         if let Some(open) = self.open.get_mut(&line)

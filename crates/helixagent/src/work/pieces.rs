@@ -60,7 +60,8 @@ impl Piece {
 /// The way to our own outputs, one piece at a time.
 #[derive(Clone, Debug)]
 pub(super) struct Pieces {
-    turn: Arc<Mutex<()>>,
+    /// Held while a piece is written; `true` if standard output ends within a line.
+    turn: Arc<Mutex<bool>>,
     bar: ProgressBar,
     broken: mpsc::Sender<Failure>,
 }
@@ -82,7 +83,8 @@ impl Pieces {
         if out.spool.is_none() && err.spool.is_none() {
             return;
         }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut within_line = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        *within_line = out.tail.back().map_or(*within_line, |last| *last != b'\n');
         self.bar.suspend(|| {
             if let Err(error) = out.copy(&mut io::stdout().lock()) {
                 // The first failure is enough to end the program.
@@ -97,6 +99,13 @@ impl Pieces {
     pub(super) fn say(&self, line: &str) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.bar.suspend(|| writeln!(io::stderr(), "{line}").ok());
+    }
+
+    /// Prints a line of its own on standard output, after everything else.
+    pub(super) fn conclude(&self, line: &str) -> Result<(), Failure> {
+        let within_line = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = if *within_line { "\n" } else { "" };
+        output::write(format!("{begin}{line}\n").as_bytes())
     }
 
     pub(super) fn progress(&self, done: u64, total: u64) {

@@ -103,9 +103,7 @@ impl Summary {
     }
 
     pub(super) fn to_json(&self) -> String {
-        let mut json = serde_json::to_string(self).unwrap_or_default();
-        json.push('\n');
-        json
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
