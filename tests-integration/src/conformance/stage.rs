@@ -1,0 +1,123 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use messaging::topology::{StreamConfig, StreamKind};
+use messaging::{
+    Broker, BrokerBuilder, Bytes, Consumer, Delivery, Feature, Message, Receipt, Subject,
+    SubscribeSpec, Topology,
+};
+use tokio::time::timeout;
+
+/// An empty place on a backend, for one case.
+pub struct Stage {
+    builder: Box<dyn Fn() -> BrokerBuilder + Send + Sync>,
+    lacks: &'static [Feature],
+}
+
+/// How long something that must come may take.
+const SOON: Duration = Duration::from_secs(20);
+
+/// How long it stays quiet where nothing may come.
+const QUIET: Duration = Duration::from_millis(500);
+
+#[expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+impl Stage {
+    /// A place that `builder` connects to, as often as it is asked.
+    pub fn new(
+        lacks: &'static [Feature],
+        builder: impl Fn() -> BrokerBuilder + Send + Sync + 'static,
+    ) -> Self {
+        Self { builder: Box::new(builder), lacks }
+    }
+
+    pub(super) const fn lacks(&self) -> &'static [Feature] {
+        self.lacks
+    }
+
+    /// Connects anew.
+    pub(super) async fn broker(&self) -> Broker {
+        self.builder().open().await.unwrap()
+    }
+
+    /// Starts to connect anew, with the topology of the suite.
+    pub(super) fn builder(&self) -> BrokerBuilder {
+        (self.builder)().topology(topology())
+    }
+}
+
+/// Two streams of each kind; the events have several lanes.
+#[expect(clippy::unwrap_used, reason = "the names are legal and the number is not zero")]
+pub(super) fn topology() -> Topology {
+    let four = NonZeroU32::new(4).unwrap();
+    let stream = |name: &str, kind| StreamConfig::new(name.parse().unwrap(), kind);
+    Topology::new([
+        stream("tasks", StreamKind::Work),
+        stream("events", StreamKind::Log).lanes(four).partitions(four),
+        stream("debates", StreamKind::Log),
+    ])
+}
+
+#[expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+pub(super) fn message(subject: &str, body: impl Into<Bytes>) -> Message {
+    Message::new(subject.parse::<Subject>().unwrap(), body)
+}
+
+#[expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+pub(super) async fn publish(broker: &Broker, subject: &str, body: impl Into<Bytes>) -> Receipt {
+    broker.publish_message(message(subject, body)).await.unwrap()
+}
+
+/// Publishes numbers, each as a message.
+pub(super) async fn publish_numbers(broker: &Broker, subject: &str, count: usize) {
+    for number in 0..count {
+        publish(broker, subject, number.to_string()).await;
+    }
+}
+
+#[expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+pub(super) fn group(name: &str, pattern: &str) -> SubscribeSpec {
+    SubscribeSpec::group(name, [pattern]).unwrap()
+}
+
+#[expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+pub(super) async fn consume(broker: &Broker, spec: SubscribeSpec) -> Consumer<Bytes> {
+    broker.subscribe(spec).await.unwrap()
+}
+
+/// The next delivery, which must come.
+#[expect(clippy::panic, reason = "a case fails by panicking")]
+pub(super) async fn next(consumer: &mut Consumer<Bytes>) -> Delivery<Bytes> {
+    match timeout(SOON, consumer.next()).await {
+        Ok(Some(Ok(delivery))) => delivery,
+        Ok(Some(Err(error))) => panic!("the subscription failed: {error}"),
+        Ok(None) => panic!("the subscription ended"),
+        Err(_) => panic!("nothing was delivered"),
+    }
+}
+
+/// The next so many bodies as text, acked.
+pub(super) async fn bodies(consumer: &mut Consumer<Bytes>, count: usize) -> Vec<String> {
+    let mut all = Vec::with_capacity(count);
+    for _ in 0..count {
+        let delivery = next(consumer).await;
+        all.push(text(&delivery));
+        delivery.ack();
+    }
+    all
+}
+
+/// Fails if anything is delivered.
+#[expect(clippy::panic, reason = "a case fails by panicking")]
+pub(super) async fn silence(consumer: &mut Consumer<Bytes>) {
+    if let Ok(Some(Ok(delivery))) = timeout(QUIET, consumer.next()).await {
+        panic!("delivered, attempt {}: {:?}", delivery.attempt(), text(&delivery));
+    }
+}
+
+pub(super) fn text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).into_owned()
+}
+
+pub(super) fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}

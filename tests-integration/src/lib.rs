@@ -1,0 +1,7 @@
+//! Tests that every backend has to pass, and the tools to judge a run.
+//!
+//! [`conformance`] is the contract as cases; [`broken`] are drivers that each break one rule, to show
+//! that the cases can fail.
+
+pub mod broken;
+pub mod conformance;

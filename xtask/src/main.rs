@@ -1,0 +1,91 @@
+//! `cargo xtask …`: the project's own commands.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
+
+mod cargo;
+mod ci;
+mod test;
+mod tidy;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cargo::Cargo;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every test, installing what it needs; ends with `N passed, N failed, N skipped`
+    Test,
+    /// Run what the CI runs: format, clippy, docs, dependencies, tidy, then test
+    Ci,
+    /// Run the conformance suite: BACKEND [--case FILTER] [--json], or --controls
+    Conformance {
+        /// Passed on to the suite
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        args: Vec<OsString>,
+    },
+    /// Run the benchmarks: BACKEND [--json] [--check]
+    Bench {
+        /// Passed on to the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        args: Vec<OsString>,
+    },
+    /// Check what no compiler checks: dependencies, names, lengths, generated tables
+    Tidy {
+        /// Rewrite the generated tables
+        #[arg(long)]
+        bless: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let ended = match Xtask::parse().command {
+        Command::Test => test::run(),
+        Command::Ci => ci::run(),
+        Command::Conformance { args } => Cargo::run([
+            "run",
+            "--quiet",
+            "--package",
+            "tests-integration",
+            "--bin",
+            "conformance",
+            "--",
+        ])
+        .args(args)
+        .pass_through(),
+        Command::Bench { args } => bench(args),
+        Command::Tidy { bless } => tidy::run(bless),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("xtask: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The benchmark compares the program with other ways to start processes, so it is built too.
+fn bench(args: Vec<OsString>) -> Result<ExitCode, String> {
+    let packages = ["--package", "helixagent", "--package", "tests-integration"];
+    Cargo::run(["build", "--release", "--quiet"]).args(packages).check()?;
+    Cargo::run([
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "tests-integration",
+        "--bin",
+        "bench",
+        "--",
+    ])
+    .args(args)
+    .pass_through()
+}

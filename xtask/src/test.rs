@@ -1,0 +1,60 @@
+//! Every test, counted.
+
+use std::process::ExitCode;
+
+use crate::cargo::Cargo;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// Runs unit, integration and documentation tests, among them the conformance suite and the
+/// controls that show that it can fail.
+pub(crate) fn run() -> Result<ExitCode, String> {
+    let mut counts = Counts::default();
+    let tests = Cargo::run(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    let passed = tests.watch(|line| counts.add(line))?;
+    if !passed && counts.failed == 0 {
+        return Err("the tests could not be built or run".to_owned());
+    }
+    let Counts { passed, failed, skipped } = counts;
+    println!("\n{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Counts {
+    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        for part in result.split([';', '.']) {
+            let mut words = part.split_whitespace();
+            let Some(count) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
+                continue;
+            };
+            match words.next() {
+                Some("passed") => self.passed += count,
+                Some("failed") => self.failed += count,
+                Some("ignored") => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_added_up() {
+        let mut counts = Counts::default();
+        counts.add("running 3 tests");
+        counts.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.05s");
+        counts
+            .add("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 9 filtered out");
+        assert_eq!(counts, Counts { passed: 5, failed: 4, skipped: 1 });
+    }
+}
