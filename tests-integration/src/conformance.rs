@@ -22,6 +22,7 @@ use tokio::time::timeout;
 pub use self::cases::ALL;
 pub use self::outcome::{Outcome, Tally};
 pub use self::stage::Stage;
+pub(crate) use self::stage::topology;
 
 /// A backend under test.
 pub trait Harness: Send + Sync {

@@ -14,6 +14,12 @@ pub struct Stage {
     lacks: &'static [Feature],
 }
 
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage").finish_non_exhaustive()
+    }
+}
+
 /// How long something that must come may take.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -47,7 +53,7 @@ impl Stage {
 
 /// Two streams of each kind; the events have several lanes.
 #[expect(clippy::unwrap_used, reason = "the names are legal and the number is not zero")]
-pub(super) fn topology() -> Topology {
+pub(crate) fn topology() -> Topology {
     let four = NonZeroU32::new(4).unwrap();
     let stream = |name: &str, kind| StreamConfig::new(name.parse().unwrap(), kind);
     Topology::new([

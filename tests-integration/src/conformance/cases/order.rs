@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a case fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

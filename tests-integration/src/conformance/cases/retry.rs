@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use messaging::ErrorKind;
@@ -34,7 +35,8 @@ async fn a_retry_comes_back_with_a_raised_attempt(stage: Stage) {
 
 async fn a_delayed_retry_is_never_early(stage: Stage) {
     let broker = stage.broker().await;
-    let mut consumer = consume(&broker, group("g", "tasks.#")).await;
+    let spec = group("g", "tasks.#").max_attempts(NonZeroU32::new(10).unwrap());
+    let mut consumer = consume(&broker, spec).await;
     publish(&broker, "tasks.x", "x").await;
     // 1.5 s is rounded up to the tier of 2 s.
     for (asked, least) in [(1_000, 1_000), (1_500, 2_000)] {

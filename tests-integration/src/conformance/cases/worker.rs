@@ -8,6 +8,7 @@ use messaging::{
     Broker, Bytes, ErrorKind, Received, RetryPolicy, Start, SubscribeSpec, Task, Verdict, json,
 };
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cases;
@@ -145,13 +146,14 @@ async fn stopping_lets_handlers_end_and_returns_the_rest_uncounted(stage: Stage)
     publish_numbers(&broker, "tasks.n", 10).await;
     starts.recv().await.unwrap();
     starts.recv().await.unwrap();
-    let stopping = tokio::spawn(worker.stop());
+    let mut stopping = JoinSet::new();
+    stopping.spawn(worker.stop());
     let mut rest = consume(&broker, group("g", "tasks.#")).await;
     let first = next(&mut rest).await;
     assert_eq!(first.attempt(), 1);
     first.ack();
     gate.add_permits(10);
-    assert_eq!(stopping.await.unwrap().unwrap().acked, 2);
+    assert_eq!(stopping.join_next().await.unwrap().unwrap().unwrap().acked, 2);
     let mut left = Vec::new();
     for _ in 0..7 {
         let delivery = next(&mut rest).await;
