@@ -69,7 +69,10 @@ fn controls() -> ExitCode {
     let mut missed = 0;
     for (fault, case) in Fault::ALL {
         match fault.judge(case) {
-            Outcome::Failed(why) => println!("{fault:?}: caught by {case}: {why}"),
+            Outcome::Failed(why) => {
+                let why = why.lines().next().unwrap_or_default();
+                println!("{fault:?}: caught by {case}: {why}");
+            }
             other => {
                 missed += 1;
                 println!("{fault:?}: NOT CAUGHT by {case}: {other:?}");

@@ -23,6 +23,8 @@ pub(super) struct BrokenEvents {
     watch: Arc<Watch>,
     /// Whether the last look found nothing.
     waiting: bool,
+    /// Whether a wait was given up since the last message.
+    given_up: bool,
     impatience: Pin<Box<Sleep>>,
 }
 
@@ -51,17 +53,17 @@ impl BrokenEvents {
     ) -> Self {
         let impatience = Box::pin(sleep_until(Instant::now() + Duration::from_secs(10)));
         let watch = Arc::default();
-        Self { fault, inner, settler, hands, watch, waiting: false, impatience }
+        Self { fault, inner, settler, hands, watch, waiting: false, given_up: false, impatience }
     }
 
-    fn distort(&self, messages: &mut Vec<Incoming>, was_given_up: bool) {
+    fn distort(&self, messages: &mut Vec<Incoming>) {
         let settle = |incoming: &Incoming| {
             if let Some(settler) = &self.settler {
                 settler.settle_truly(Settle::new(incoming.token, Settlement::Ack));
             }
         };
         match self.fault {
-            Fault::LosesOnCancel if was_given_up => settle(&messages.remove(0)),
+            Fault::LosesOnCancel if self.given_up => settle(&messages.remove(0)),
             Fault::ReordersAKey => messages.reverse(),
             Fault::AcksEarly => messages.iter().for_each(settle),
             Fault::Duplicates => messages.extend_from_within(..1),
@@ -82,7 +84,7 @@ impl Stream for BrokenEvents {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let was_given_up = this.waiting && !this.watch.woken.swap(false, Ordering::SeqCst);
+        this.given_up |= this.waiting && !this.watch.woken.swap(false, Ordering::SeqCst);
         if let Ok(mut waker) = this.watch.waker.lock() {
             *waker = Some(cx.waker().clone());
         }
@@ -95,7 +97,8 @@ impl Stream for BrokenEvents {
             match this.inner.poll_next_unpin(&mut watched) {
                 Poll::Ready(Some(Ok(Event::Messages(mut messages)))) => {
                     this.waiting = false;
-                    this.distort(&mut messages, was_given_up);
+                    this.distort(&mut messages);
+                    this.given_up = false;
                     this.hands.lock().0.extend(messages.iter().cloned());
                     return Poll::Ready(Some(Ok(Event::Messages(messages))));
                 }
