@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::cargo::Cargo;
 use crate::{test, tidy};
 
-/// Runs every check, the fast ones first, then every test.
-pub(crate) fn run() -> Result<ExitCode, String> {
+/// Runs every check, the fast ones first, then every test unless somebody else does.
+pub(crate) fn run(without_tests: bool) -> Result<ExitCode, String> {
     Cargo::run(["fmt", "--all", "--check"]).check()?;
     Cargo::run([
         "clippy",
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<ExitCode, String> {
         return Ok(ExitCode::FAILURE);
     }
     deny()?;
-    test::run()
+    if without_tests { Ok(ExitCode::SUCCESS) } else { test::run() }
 }
 
 /// Checks licences, sources and duplicates; advisories only where their database can be reached.

@@ -27,7 +27,11 @@ enum Command {
     /// Run every test, installing what it needs; ends with `N passed, N failed, N skipped`
     Test,
     /// Run what the CI runs: format, clippy, docs, dependencies, tidy, then test
-    Ci,
+    Ci {
+        /// Leave the tests to `cargo xtask test`
+        #[arg(long)]
+        without_tests: bool,
+    },
     /// Run the conformance suite: BACKEND [--case FILTER] [--json], or --controls
     Conformance {
         /// Passed on to the suite
@@ -51,7 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Xtask::parse().command {
         Command::Test => test::run(),
-        Command::Ci => ci::run(),
+        Command::Ci { without_tests } => ci::run(without_tests),
         Command::Conformance { args } => Cargo::run([
             "run",
             "--quiet",

@@ -1,0 +1,21 @@
+//! An application that depends on core and one backend, and on nothing else of the project.
+
+#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
+
+use messaging_core::{Broker, Received, Result, Task, json};
+use messaging_memory::Memory;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let broker = Broker::builder(Memory::new()).open().await?;
+    let worker = broker.worker("worker-1", ["tasks.#"]).spawn(handle).await?;
+    broker.publish(&Task::new("completion", json!({ "model": "helix-ensemble" }))).await?;
+    worker.settled(1).await?;
+    println!("{}", worker.stop().await?);
+    broker.close().await
+}
+
+async fn handle(task: Received<Task>) -> Result<()> {
+    println!("{} attempt {}: {}", task.id, task.attempt(), task.payload["model"]);
+    Ok(())
+}
