@@ -82,16 +82,11 @@ fn fault(text: &str) -> Option<&'static str> {
     if words.clone().any(str::is_empty) {
         return Some("it has an empty word");
     }
-    let first = words.next().unwrap_or_default();
     let is_wildcard = |word: &str| matches!(word, "*" | "#");
-    if !is_wildcard(first)
-        && let Some(reason) = subject::fault(first)
-    {
-        return Some(reason);
+    if words.clone().any(|word| !is_wildcard(word) && !word.bytes().all(subject::is_word_byte)) {
+        return Some("it has an illegal character; wildcards stand alone in a word");
     }
-    words
-        .any(|word| !is_wildcard(word) && !word.bytes().all(subject::is_word_byte))
-        .then_some("it has an illegal character; wildcards stand alone in a word")
+    words.next().filter(|first| !is_wildcard(first)).and_then(subject::fault)
 }
 
 impl AsRef<str> for Pattern {
