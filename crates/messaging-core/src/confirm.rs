@@ -142,22 +142,22 @@ pub(crate) fn publish_one<T>(
     (confirm, Pending(Waiter::new(slots, deadline)))
 }
 
-/// Makes the two halves for a batch; room for every message is already taken.
+/// Makes the two halves for a batch; room for every message is already taken. The first half is a
+/// maker that is called once for each message, in order, with its size.
 pub(crate) fn publish_many<T>(
     window: &Arc<Window>,
-    sizes: impl ExactSizeIterator<Item = usize>,
+    count: usize,
     deadline: Instant,
-) -> (impl Iterator<Item = Confirm<T>>, PendingAll<T>) {
-    let entries = (0..sizes.len()).map(|_| Entry::Queued).collect();
+) -> (impl FnMut(usize) -> Confirm<T>, PendingAll<T>) {
+    let entries = (0..count).map(|_| Entry::Queued).collect();
     let slots = Slots::new(Some(Arc::clone(window)), entries);
     let waiter = Waiter::new(Arc::clone(&slots), deadline);
-    let confirms = sizes.zip(0..).map(move |(bytes, index)| Confirm {
-        slots: Arc::clone(&slots),
-        index,
-        bytes,
-        resolved: false,
-    });
-    (confirms, PendingAll(waiter))
+    let mut next = 0..;
+    let make = move |bytes| {
+        let index = next.next().unwrap_or_default();
+        Confirm { slots: Arc::clone(&slots), index, bytes, resolved: false }
+    };
+    (make, PendingAll(waiter))
 }
 
 /// Makes the two halves for a settlement, which takes no room and is on its way at once.
@@ -327,8 +327,8 @@ mod tests {
     async fn a_batch_reports_each_message_in_order() {
         let window = Arc::new(Window::new(Room { messages: 10, bytes: 1_000 }));
         assert!(window.try_acquire(Room { messages: 3, bytes: 6 }));
-        let (confirms, pending) = publish_many(&window, [1, 2, 3].into_iter(), soon());
-        let mut confirms: Vec<Confirm<u32>> = confirms.collect();
+        let (confirm, pending) = publish_many(&window, 3, soon());
+        let mut confirms: Vec<Confirm<u32>> = [1, 2, 3].into_iter().map(confirm).collect();
         confirms.remove(1).resolve(Err(Error::new(ErrorKind::Unroutable, "nobody")));
         confirms.remove(0).resolve(Ok(1));
         let answers = pending.await;

@@ -20,7 +20,7 @@ use crate::topology::Topology;
 #[derive(Clone, Debug)]
 pub struct Received<T> {
     payload: T,
-    message: Message,
+    message: Arc<Message>,
     attempt: u32,
     position: Option<Position>,
     stored_at: Option<SystemTime>,
@@ -35,8 +35,12 @@ impl<T> Received<T> {
 
     /// The message: subject, id, key, headers, body.
     #[must_use]
-    pub const fn message(&self) -> &Message {
+    pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    pub(crate) fn shared_message(&self) -> Arc<Message> {
+        Arc::clone(&self.message)
     }
 
     /// 1 + the hand-overs of this message to this group that are known to have failed.
@@ -136,7 +140,10 @@ impl<T> Delivery<T> {
 
     /// The work is done.
     pub fn ack(self) {
-        self.ticket.ack();
+        let Self { received, ticket } = self;
+        // The driver keeps the message until it is acked, so it is best the last to drop it.
+        drop(received);
+        ticket.ack();
     }
 
     /// The work is done; waits until the driver or broker has recorded it.

@@ -44,7 +44,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 pub use self::admin::{Action, Admin, Change, Health, Lag, Plan};
-pub use self::delivery::{Incoming, Settle, Settled, Settlement, Token};
+pub use self::delivery::{Arrivals, Incoming, Settle, Settled, Settlement, Token};
 pub use self::publish::{Assurance, Outgoing, Receipt};
 pub use self::reader::{ReadSpec, Reader, Record};
 pub use self::subscription::{Event, Gap, Lanes, Parked, Subscription};

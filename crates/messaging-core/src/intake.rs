@@ -92,11 +92,7 @@ impl Intake {
                     return Poll::Ready(Some(Err(error)));
                 }
                 Some(Ok(Event::Messages(messages))) => {
-                    if self.waiting.is_empty() {
-                        self.waiting = messages.into();
-                    } else {
-                        self.waiting.extend(messages);
-                    }
+                    self.waiting.extend(messages);
                     return Poll::Ready(Some(Ok(Signal::Messages)));
                 }
                 Some(Ok(Event::Gap(gap))) => {

@@ -1,5 +1,7 @@
 //! Publishing: encode, take room in the window, hand over, wait for the outcome.
 
+mod batch;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::Shared;
-use crate::confirm::{Pending, PendingAll, publish_many, publish_one};
+use crate::confirm::{Pending, publish_one};
 use crate::driver::{Outgoing, Receipt, Sender};
 use crate::error::{Error, ErrorKind, Result};
 use crate::headers::Headers;
@@ -40,9 +42,6 @@ pub(crate) struct SendLane {
     plain: Subject,
 }
 
-/// The most messages handed over in one piece.
-const BATCH: usize = 256;
-
 impl<T: Payload> Publisher<T> {
     pub(crate) const fn new(lane: Arc<SendLane>) -> Self {
         Self { lane, payload: PhantomData }
@@ -54,7 +53,7 @@ impl<T: Payload> Publisher<T> {
     /// # Errors
     /// [`ErrorKind::InvalidMessage`], [`ErrorKind::InvalidSubject`] or [`ErrorKind::TooLarge`].
     pub fn message(&self, value: &T) -> Result<Message> {
-        self.lane.encode(value)
+        self.lane.encode(value).map(Arc::unwrap_or_clone)
     }
 
     /// Publishes a value and waits for the outcome.
@@ -105,8 +104,8 @@ impl<T: Payload> Publisher<T> {
         I: IntoIterator<Item: Borrow<T>>,
     {
         let encode = |value: I::Item| self.lane.encode(value.borrow());
-        let messages: Vec<Result<Message>> = values.into_iter().map(encode).collect();
-        async move { self.lane.publish_all(messages).await }
+        let messages: Vec<Result<Arc<Message>>> = values.into_iter().map(encode).collect();
+        async move { batch::publish_all(&self.lane, messages).await }
     }
 
     /// Publishes a message as it is and waits for the outcome.
@@ -129,7 +128,7 @@ impl<T: Payload> Publisher<T> {
     /// As [`Publisher::publish_message`].
     pub async fn enqueue_message(&self, mut message: Message) -> Result<Pending<Receipt>> {
         self.lane.admit(&mut message)?;
-        self.lane.hand_over(message).await
+        self.lane.hand_over(Arc::new(message)).await
     }
 }
 
@@ -158,13 +157,13 @@ impl SendLane {
         Ok(Self { broker, sender, spec, plain })
     }
 
-    fn encode<T: Payload>(&self, value: &T) -> Result<Message> {
+    fn encode<T: Payload>(&self, value: &T) -> Result<Arc<Message>> {
         let mut message = encode(value, self.spec.codec, |kind| match kind {
             Some(kind) if self.spec.subject.is_none() => Subject::of(&self.spec.stream, kind),
             Some(_) | None => Ok(self.plain.clone()),
         })?;
         self.admit(&mut message)?;
-        Ok(message)
+        Ok(Arc::new(message))
     }
 
     /// Checks a message and takes away what only the layer may write.
@@ -182,7 +181,7 @@ impl SendLane {
         message.check(self.broker.max_body)
     }
 
-    pub(crate) async fn hand_over(&self, message: Message) -> Result<Pending<Receipt>> {
+    pub(crate) async fn hand_over(&self, message: Arc<Message>) -> Result<Pending<Receipt>> {
         let bytes = message.bytes();
         let deadline = Instant::now() + self.spec.timeout;
         self.take_room(Room { messages: 1, bytes }, deadline).await?;
@@ -206,82 +205,6 @@ impl SendLane {
             Error::new(ErrorKind::NotSent, text).at(self.broker.name(), "publish")
         })
     }
-
-    async fn publish_all(&self, messages: Vec<Result<Message>>) -> Vec<Result<Receipt>> {
-        let mut refused = Vec::new();
-        let mut accepted = Vec::with_capacity(messages.len());
-        for (index, message) in messages.into_iter().enumerate() {
-            match message {
-                Ok(message) => accepted.push(message),
-                Err(error) => refused.push((index, error)),
-            }
-        }
-        let mut outcomes = self.publish_batches(accepted).await;
-        // In input order, so each index counts the refused before it too.
-        for (index, error) in refused {
-            outcomes.insert(index, Err(error));
-        }
-        outcomes
-    }
-
-    async fn publish_batches(&self, messages: Vec<Message>) -> Vec<Result<Receipt>> {
-        let mut outcomes = Vec::with_capacity(messages.len());
-        let mut handed_over: Vec<Batch> = Vec::new();
-        let mut messages = messages.into_iter().peekable();
-        let mut outgoing = Vec::with_capacity(BATCH.min(messages.len()));
-        while messages.peek().is_some() {
-            let (batch, room) = self.next_batch(&mut messages);
-            let deadline = Instant::now() + self.spec.timeout;
-            if let Err(error) = self.take_room(room, deadline).await {
-                handed_over.push(Batch::Refused(batch.len(), error));
-                continue;
-            }
-            let sizes: Vec<usize> = batch.iter().map(Message::bytes).collect();
-            let (confirms, pending) =
-                publish_many(&self.broker.window, sizes.into_iter(), deadline);
-            outgoing.extend(
-                batch
-                    .into_iter()
-                    .zip(confirms)
-                    .map(|(message, confirm)| Outgoing::new(message, deadline, confirm)),
-            );
-            self.sender.send_all(&mut outgoing);
-            handed_over.push(Batch::Sent(pending));
-        }
-        for batch in handed_over {
-            match batch {
-                Batch::Sent(pending) => outcomes.extend(pending.await),
-                Batch::Refused(count, error) => {
-                    let again = || {
-                        let repeated = Error::new(error.kind().clone(), error.to_string());
-                        Err(repeated)
-                    };
-                    outcomes.extend(std::iter::repeat_with(again).take(count));
-                }
-            }
-        }
-        outcomes
-    }
-
-    /// Takes messages off the front until the batch is as large as the window lets it be.
-    fn next_batch(
-        &self,
-        messages: &mut std::iter::Peekable<std::vec::IntoIter<Message>>,
-    ) -> (Vec<Message>, Room) {
-        let limit = self.broker.window.limit();
-        let most = limit.messages.min(BATCH);
-        let mut room = Room { messages: 0, bytes: 0 };
-        let mut batch = Vec::with_capacity(most.min(messages.len()));
-        while batch.len() < most
-            && let Some(next) = messages
-                .next_if(|next| batch.is_empty() || room.bytes + next.bytes() <= limit.bytes)
-        {
-            room.messages += 1;
-            room.bytes += next.bytes();
-            batch.push(next);
-        }
-        (batch, room)
-    }
 }
 
 /// Writes a payload into a message to the subject that its type leads to.
@@ -300,9 +223,4 @@ pub(crate) fn encode<T: Payload>(
         headers: Headers::default(),
         body: encoded.body,
     })
-}
-
-enum Batch {
-    Sent(PendingAll<Receipt>),
-    Refused(usize, Error),
 }

@@ -21,7 +21,7 @@ impl Sender for MemorySender {
         }
         let now = Instant::now();
         let connection = self.connection.id;
-        self.connection.store.with(|state| state.publish(self.stream, connection, one, now));
+        self.connection.store.publish(|state| state.publish(self.stream, connection, one, now));
     }
 
     fn send_all(&self, many: &mut Vec<Outgoing>) {
@@ -30,7 +30,7 @@ impl Sender for MemorySender {
         }
         let now = Instant::now();
         let connection = self.connection.id;
-        self.connection.store.with(|state| {
+        self.connection.store.publish(|state| {
             for one in many.drain(..) {
                 state.publish(self.stream, connection, one, now);
             }

@@ -1,5 +1,6 @@
 //! The state of the broker: streams, groups and listeners, behind one lock.
 
+mod garbage;
 mod group;
 mod lanes;
 mod listener;
@@ -11,7 +12,7 @@ mod stream;
 mod subscribe;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
@@ -23,6 +24,7 @@ use messaging_core::{Message, Position, Start, StreamName};
 use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 
+use self::garbage::Garbage;
 use self::group::Group;
 use self::listener::Listener;
 use self::queue::Place;
@@ -49,6 +51,8 @@ pub(crate) struct State {
     named: HashMap<(String, Option<StreamName>), Key>,
     listeners: Slots<Listener>,
     wakers: Wakers,
+    /// What is forgotten and not dropped yet.
+    garbage: Garbage,
     /// Who waits until nothing of its connection waits for room.
     flushing: Vec<Waker>,
 }
@@ -57,6 +61,9 @@ type Wakers = SmallVec<[Waker; 4]>;
 
 /// The most messages handed over in one piece.
 const BATCH: usize = 256;
+
+/// How often the lock is tried before a thread sleeps on it.
+const SPINS: usize = 1_000;
 
 /// Ties the scheduling clock, which tests can pause, to the time of day.
 #[derive(Debug)]
@@ -87,16 +94,41 @@ impl Store {
             named: HashMap::new(),
             listeners: Slots::default(),
             wakers: Wakers::new(),
+            garbage: Garbage::default(),
             flushing: Vec::new(),
         }))
     }
 
+    /// The lock is held for microseconds, and to sleep and be woken takes many times as long.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        for _ in 0..SPINS {
+            match self.0.try_lock() {
+                Ok(state) => return state,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes messages in, and drops what was forgotten since.
+    pub(crate) fn publish(&self, act: impl FnOnce(&mut State)) {
+        let garbage = self.with(|state| {
+            let garbage = std::mem::take(&mut state.garbage);
+            act(state);
+            garbage
+        });
+        drop(garbage);
+    }
+
     /// Does something with the state, then wakes whom it concerns.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let result = act(&mut state);
         let wakers = std::mem::take(&mut state.wakers);
+        let surplus = state.garbage.surplus();
         drop(state);
+        drop(surplus);
         wakers.into_iter().for_each(Waker::wake);
         result
     }
@@ -131,7 +163,7 @@ impl State {
     }
 
     /// Appends a message for which there is room, and hands it to everybody it concerns.
-    fn keep(&mut self, number: u32, message: Message, now: Instant) -> u64 {
+    fn keep(&mut self, number: u32, message: Arc<Message>, now: Instant) -> u64 {
         let route = self.route(number, &message);
         let Some(stream) = self.streams.get_mut(number as usize) else { return 0 };
         let seq = stream.append(message, route.groups.len() as u32, now);
@@ -206,7 +238,7 @@ impl State {
             let key = stream.log.get(hand.place.seq).and_then(|entry| entry.message.key.as_ref());
             group.finish(hand, key, &mut self.wakers);
         }
-        stream.settle(hand.place.seq);
+        self.garbage.extend(stream.settle(hand.place.seq));
         self.let_in(hand.place.stream, now);
     }
 
@@ -221,11 +253,11 @@ impl State {
         let target = self.streams.iter().position(|known| known.name == name);
         let Some(target) = target.filter(|_| !origin.name.is_dead_letters()) else {
             if let Some(stream) = self.streams.get_mut(stream as usize) {
-                stream.settle(seq);
+                self.garbage.extend(stream.settle(seq));
             }
             return self.let_in(stream, now);
         };
-        let mut message = entry.message.clone();
+        let mut message = Message::clone(&entry.message);
         let group = group.name.clone().unwrap_or_else(|| "broadcast".to_owned());
         let origin = format!("{} {}", origin.name, position(seq));
         message.headers.stamp(ours::DEAD_LETTER_GROUP, group);
@@ -233,6 +265,7 @@ impl State {
         message.headers.stamp(ours::DEAD_LETTER_ATTEMPTS, hand.attempt.to_string());
         message.headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
         if let Some(stream) = self.streams.get_mut(target) {
+            let message = Arc::new(message);
             stream.arrivals.push_back(Arrival::DeadLetter { message, of: hand.place });
         }
         self.let_in(target as u32, now);
@@ -240,6 +273,9 @@ impl State {
 
     /// Lets in what waits for room in a stream, and in those where that makes room.
     fn let_in(&mut self, stream: u32, now: Instant) {
+        if self.streams.get(stream as usize).is_none_or(|stream| stream.arrivals.is_empty()) {
+            return;
+        }
         let mut freed: SmallVec<[u32; 4]> = smallvec![stream];
         while let Some(number) = freed.pop() {
             while let Some(stream) = self.streams.get_mut(number as usize)
@@ -257,7 +293,7 @@ impl State {
                     Arrival::DeadLetter { message, of } => {
                         self.keep(number, message, now);
                         if let Some(origin) = self.streams.get_mut(of.stream as usize) {
-                            origin.settle(of.seq);
+                            self.garbage.extend(origin.settle(of.seq));
                             freed.push(of.stream);
                         }
                     }
@@ -276,7 +312,7 @@ impl State {
             .take(BATCH)
             .map(|(seq, entry)| {
                 let stored = self.clock.system_time(entry.stored);
-                (seq, Record::new(entry.message.clone(), position(seq), Some(stored)))
+                (seq, Record::new(Message::clone(&entry.message), position(seq), Some(stored)))
             })
             .collect();
         let (last, _) = records.last()?;

@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use futures::task::ArcWake;
 use futures::{Stream, StreamExt};
 use messaging::Result;
-use messaging::driver::{Event, Incoming, Settle, Settlement};
+use messaging::driver::{Arrivals, Event, Incoming, Settle, Settlement};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Fault;
@@ -56,7 +56,7 @@ impl BrokenEvents {
         Self { fault, inner, settler, hands, watch, waiting: false, given_up: false, impatience }
     }
 
-    fn distort(&self, messages: &mut Vec<Incoming>) {
+    fn distort(&self, messages: &mut Arrivals) {
         let settle = |incoming: &Incoming| {
             if let Some(settler) = &self.settler {
                 settler.settle_truly(Settle::new(incoming.token, Settlement::Ack));
@@ -66,7 +66,7 @@ impl BrokenEvents {
             Fault::LosesOnCancel if self.given_up => settle(&messages.remove(0)),
             Fault::ReordersAKey => messages.reverse(),
             Fault::AcksEarly => messages.iter().for_each(settle),
-            Fault::Duplicates => messages.extend_from_within(..1),
+            Fault::Duplicates => messages.extend(messages.first().cloned()),
             Fault::BelievesASendersAttempt => {
                 for incoming in messages {
                     let header = incoming.message.headers.text("retry-count");
@@ -112,7 +112,7 @@ impl Stream for BrokenEvents {
             && this.impatience.as_mut().poll(cx).is_ready()
             && let Some(held) = this.hands.lock().0.pop()
         {
-            return Poll::Ready(Some(Ok(Event::Messages(vec![held]))));
+            return Poll::Ready(Some(Ok(Event::Messages(Arrivals::from_iter([held])))));
         }
         Poll::Pending
     }

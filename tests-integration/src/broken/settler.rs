@@ -67,7 +67,7 @@ impl Settler for BrokenSettler {
             (Fault::RetriesIntoOtherGroups, how @ Settlement::Retry { .. }) => {
                 *how = Settlement::Ack;
                 if let Some(incoming) = incoming {
-                    self.publish_again(incoming.message);
+                    self.publish_again(Arc::unwrap_or_clone(incoming.message));
                 }
             }
             (Fault::SettlesBehindDelivery, _) => return self.hands.lock().1.push(one),

@@ -1,4 +1,7 @@
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use smallvec::SmallVec;
 
 use crate::confirm::Confirm;
 use crate::message::Message;
@@ -9,7 +12,7 @@ use crate::position::Position;
 #[non_exhaustive]
 pub struct Incoming {
     /// What was published.
-    pub message: Message,
+    pub message: Arc<Message>,
     /// What settles this hand-over.
     pub token: Token,
     /// 1 + the hand-overs known to have failed.
@@ -23,8 +26,8 @@ pub struct Incoming {
 impl Incoming {
     /// A first hand-over of a message without position or time.
     #[must_use]
-    pub const fn new(message: Message, token: Token) -> Self {
-        Self { message, token, attempt: 1, position: None, stored_at: None }
+    pub fn new(message: impl Into<Arc<Message>>, token: Token) -> Self {
+        Self { message: message.into(), token, attempt: 1, position: None, stored_at: None }
     }
 
     /// Sets the attempt.
@@ -42,6 +45,9 @@ impl Incoming {
         self
     }
 }
+
+/// Messages that arrived together. One alone needs no allocation.
+pub type Arrivals = SmallVec<[Incoming; 1]>;
 
 /// Names one hand-over of one message. It is worth nothing outside its subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

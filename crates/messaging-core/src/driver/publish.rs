@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::position::Position;
 #[non_exhaustive]
 pub struct Outgoing {
     /// What is sent.
-    pub message: Message,
+    pub message: Arc<Message>,
     /// When its caller stops waiting.
     pub deadline: Instant,
     /// Where the outcome goes; it holds the message's room in the publishing window.
@@ -22,7 +23,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// Puts the three together.
     #[must_use]
-    pub const fn new(message: Message, deadline: Instant, confirm: Confirm<Receipt>) -> Self {
+    pub const fn new(message: Arc<Message>, deadline: Instant, confirm: Confirm<Receipt>) -> Self {
         Self { message, deadline, confirm }
     }
 

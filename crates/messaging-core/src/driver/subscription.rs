@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 
-use super::{Incoming, Settler};
+use super::{Arrivals, Settler};
 use crate::error::Result;
 
 /// An open subscription: what arrives, and what settles it.
@@ -42,7 +42,7 @@ impl fmt::Debug for Subscription {
 #[non_exhaustive]
 pub enum Event {
     /// Messages arrived.
-    Messages(Vec<Incoming>),
+    Messages(Arrivals),
     /// Messages were lost to this subscription.
     Gap(Gap),
     /// These lanes are ours from now on.

@@ -53,7 +53,7 @@ struct Running {
     lane: u32,
     attempt: u32,
     /// Kept only for an observer.
-    message: Option<Message>,
+    message: Option<Arc<Message>>,
     abort: AbortHandle,
 }
 
@@ -124,7 +124,7 @@ where
 
     fn start(&mut self, lane: u32, received: Received<T>, ticket: Ticket) {
         let attempt = received.attempt();
-        let message = self.observe.is_some().then(|| received.message().clone());
+        let message = self.observe.is_some().then(|| received.shared_message());
         let handler = Arc::clone(&self.handler);
         let limit = self.rules.timeout;
         let ladder = self.rules.ladder;
@@ -188,7 +188,7 @@ async fn reap(
 fn record(
     observe: &Option<Arc<Observe>>,
     progress: &watch::Sender<WorkerReport>,
-    message: Option<Message>,
+    message: Option<Arc<Message>>,
     attempt: u32,
     settlement: Settlement,
 ) {

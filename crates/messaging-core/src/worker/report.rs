@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use crate::driver::Settlement;
 use crate::message::Message;
@@ -8,7 +9,7 @@ use crate::message::Message;
 #[non_exhaustive]
 pub struct Outcome {
     /// The message.
-    pub message: Message,
+    pub message: Arc<Message>,
     /// Which attempt this was.
     pub attempt: u32,
     /// How it was settled; `Release` where the worker stopped before its handler had ended.
@@ -16,7 +17,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub(super) const fn new(message: Message, attempt: u32, settlement: Settlement) -> Self {
+    pub(super) const fn new(message: Arc<Message>, attempt: u32, settlement: Settlement) -> Self {
         Self { message, attempt, settlement }
     }
 }

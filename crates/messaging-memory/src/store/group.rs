@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use messaging_core::driver::{Event, Incoming, Lanes as LaneSet, Token};
+use messaging_core::driver::{Arrivals, Event, Incoming, Lanes as LaneSet, Token};
 use messaging_core::spec::Source;
 use messaging_core::{Message, StreamName, Subject};
 use tokio::time::Instant;
@@ -197,7 +198,7 @@ impl Group {
         if let Some(event) = member.events.pop_front() {
             return Taken::Event(event);
         }
-        let mut batch = Vec::new();
+        let mut batch = Arrivals::new();
         while batch.len() < BATCH && !member.is_full() {
             let next = match &mut self.order {
                 Order::Queue(queue) => queue.pop().map(|place| (0, place)),
@@ -214,7 +215,7 @@ impl Group {
             let hand = self.hands.insert(Hand { place, attempt, member: key, bytes, lane });
             let token = Token { lane, epoch: 0, id: hand.to_bits() };
             batch.push(
-                Incoming::new(entry.message.clone(), token)
+                Incoming::new(Arc::clone(&entry.message), token)
                     .with_attempt(attempt)
                     .stored(Some(position(place.seq)), Some(clock.system_time(entry.stored))),
             );

@@ -1,6 +1,7 @@
 //! An at-most-once subscription: a bounded queue that counts what it had to drop.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::SystemTime;
 
@@ -25,14 +26,14 @@ impl Listener {
     }
 
     /// Adds a message; the oldest one makes room.
-    pub(super) fn push(&mut self, message: &Message, position: Position, at: SystemTime) {
+    pub(super) fn push(&mut self, message: &Arc<Message>, position: Position, at: SystemTime) {
         if self.queue.len() == self.limit {
             self.queue.pop_front();
             self.missed += 1;
         }
         let token = Token { lane: 0, epoch: 0, id: 0 };
         self.queue
-            .push_back(Incoming::new(message.clone(), token).stored(Some(position), Some(at)));
+            .push_back(Incoming::new(Arc::clone(message), token).stored(Some(position), Some(at)));
     }
 
     /// What was dropped comes first: it was older than everything in the queue.

@@ -1,6 +1,7 @@
 //! What a stream keeps: messages by sequence number, with holes where they were removed.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use messaging_core::Message;
 use tokio::time::Instant;
@@ -13,6 +14,8 @@ pub(super) struct Log {
     first: u64,
     next: u64,
     len: usize,
+    /// The room of a chunk that was taken away, for the next one.
+    spare: Vec<Option<Entry>>,
 }
 
 #[derive(Debug)]
@@ -24,7 +27,7 @@ struct Chunk {
 /// A message and who still needs it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) message: Message,
+    pub(super) message: Arc<Message>,
     pub(super) stored: Instant,
     /// How many groups have not settled it.
     pub(super) open: u32,
@@ -49,7 +52,8 @@ impl Log {
         self.next += 1;
         self.len += 1;
         if seq.is_multiple_of(CHUNK) {
-            let entries = Vec::with_capacity(CHUNK as usize);
+            let mut entries = std::mem::take(&mut self.spare);
+            entries.reserve(CHUNK as usize);
             self.chunks.push_back(Some(Chunk { entries, live: 0 }));
         }
         // A chunk that is still being filled is never taken away.
@@ -80,7 +84,10 @@ impl Log {
         chunk.live -= 1;
         self.len -= 1;
         if chunk.live == 0 && chunk.entries.len() as u64 == CHUNK {
-            *place = None;
+            if let Some(mut chunk) = place.take() {
+                chunk.entries.clear();
+                self.spare = chunk.entries;
+            }
             while let Some(None) = self.chunks.front() {
                 self.chunks.pop_front();
                 self.first += 1;
@@ -108,7 +115,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry {
-        let message = Message::new(Subject::from_static("tasks"), "x");
+        let message = Arc::new(Message::new(Subject::from_static("tasks"), "x"));
         Entry { message, stored: Instant::now(), open: 0, idle: false }
     }
 

@@ -114,7 +114,7 @@ impl State {
             return Ok(());
         }
         // What waits and is no longer received is settled, as if it had never come.
-        let streams = &mut self.streams;
+        let (streams, garbage) = (&mut self.streams, &mut self.garbage);
         group.retain_waiting(|place| {
             let Some(stream) = streams.get_mut(place.stream as usize) else { return false };
             let kept = stream
@@ -122,7 +122,7 @@ impl State {
                 .get(place.seq)
                 .is_some_and(|entry| shape.receives(&stream.name, &entry.message.subject));
             if !kept {
-                stream.settle(place.seq);
+                garbage.extend(stream.settle(place.seq));
             }
             kept
         });

@@ -48,7 +48,7 @@ pub(super) enum Arrival {
     },
     /// A dead letter stays in its own stream until there is room here.
     DeadLetter {
-        message: Message,
+        message: Arc<Message>,
         of: Place,
     },
 }
@@ -85,7 +85,7 @@ impl Stream {
     }
 
     /// Keeps a message that `open` groups need.
-    pub(super) fn append(&mut self, message: Message, open: u32, stored: Instant) -> u64 {
+    pub(super) fn append(&mut self, message: Arc<Message>, open: u32, stored: Instant) -> u64 {
         self.bytes += message.bytes();
         let idle = open == 0;
         let seq = self.log.append(Entry { message, stored, open, idle });
@@ -102,22 +102,23 @@ impl Stream {
         }
     }
 
-    /// One group needs it no more.
-    pub(super) fn settle(&mut self, seq: u64) {
-        let Some(entry) = self.log.get_mut(seq) else { return };
+    /// One group needs it no more. Work that everybody has done is of no use, and is given back to
+    /// be dropped where it holds nobody up.
+    pub(super) fn settle(&mut self, seq: u64) -> Option<Arc<Message>> {
+        let entry = self.log.get_mut(seq)?;
         entry.open -= 1;
         if entry.open > 0 {
-            return;
+            return None;
         }
         match self.kind {
+            StreamKind::Work => return self.forget(seq),
             StreamKind::Log if entry.idle => {}
             StreamKind::Log => {
                 entry.idle = true;
                 self.idle.push_back(seq);
             }
-            // Work that everybody has done is of no use.
-            StreamKind::Work => self.forget(seq),
         }
+        None
     }
 
     pub(super) fn route(&self, subject: &Subject) -> Option<Arc<Route>> {
@@ -150,15 +151,15 @@ impl Stream {
     fn forget_if_idle(&mut self, seq: u64) {
         match self.log.get_mut(seq) {
             Some(entry) if entry.open > 0 => entry.idle = false,
-            Some(_) => self.forget(seq),
+            Some(_) => drop(self.forget(seq)),
             None => {}
         }
     }
 
-    fn forget(&mut self, seq: u64) {
-        if let Some(entry) = self.log.remove(seq) {
-            self.bytes -= entry.message.bytes();
-        }
+    fn forget(&mut self, seq: u64) -> Option<Arc<Message>> {
+        let entry = self.log.remove(seq)?;
+        self.bytes -= entry.message.bytes();
+        Some(entry.message)
     }
 }
 
@@ -171,8 +172,8 @@ mod tests {
         Stream::new("tasks".parse().unwrap(), kind, bound)
     }
 
-    fn message() -> Message {
-        Message::new(Subject::from_static("tasks"), "x")
+    fn message() -> Arc<Message> {
+        Arc::new(Message::new(Subject::from_static("tasks"), "x"))
     }
 
     fn kept(stream: &Stream) -> Vec<u64> {

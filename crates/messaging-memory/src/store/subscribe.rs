@@ -172,7 +172,7 @@ impl State {
         let now = Instant::now();
         for place in places {
             if let Some(stream) = self.streams.get_mut(place.stream as usize) {
-                stream.settle(place.seq);
+                self.garbage.extend(stream.settle(place.seq));
             }
             self.let_in(place.stream, now);
         }

@@ -1,0 +1,88 @@
+//! Publishing many: as few hand-overs as the window allows, an outcome for each message.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::SendLane;
+use crate::confirm::{PendingAll, publish_many};
+use crate::driver::{Outgoing, Receipt};
+use crate::error::{Error, Result};
+use crate::message::Message;
+use crate::window::Room;
+
+/// The most messages handed over in one piece.
+const MOST: usize = 256;
+
+/// What became of one piece.
+enum Batch {
+    Sent(PendingAll<Receipt>),
+    Refused(usize, Error),
+}
+
+/// Publishes what could be encoded, and tells each outcome in input order.
+pub(super) async fn publish_all(
+    lane: &SendLane,
+    messages: Vec<Result<Arc<Message>>>,
+) -> Vec<Result<Receipt>> {
+    let mut refused = Vec::new();
+    let mut accepted = Vec::with_capacity(messages.len());
+    for (index, message) in messages.into_iter().enumerate() {
+        match message {
+            Ok(message) => accepted.push(message),
+            Err(error) => refused.push((index, error)),
+        }
+    }
+    let mut outcomes = publish_accepted(lane, accepted).await;
+    // In input order, so each index counts the refused before it too.
+    for (index, error) in refused {
+        outcomes.insert(index, Err(error));
+    }
+    outcomes
+}
+
+async fn publish_accepted(lane: &SendLane, messages: Vec<Arc<Message>>) -> Vec<Result<Receipt>> {
+    let mut outcomes = Vec::with_capacity(messages.len());
+    let mut outgoing = Vec::with_capacity(MOST.min(messages.len()));
+    let mut batches = Vec::new();
+    let mut messages = messages.into_iter();
+    while let Some((count, room)) = next_batch(messages.as_slice(), lane.broker.window.limit()) {
+        let deadline = Instant::now() + lane.spec.timeout;
+        if let Err(error) = lane.take_room(room, deadline).await {
+            messages.by_ref().take(count).for_each(drop);
+            batches.push(Batch::Refused(count, error));
+            continue;
+        }
+        let (mut confirm, pending) = publish_many(&lane.broker.window, count, deadline);
+        outgoing.extend(messages.by_ref().take(count).map(|message| {
+            let confirm = confirm(message.bytes());
+            Outgoing::new(message, deadline, confirm)
+        }));
+        lane.sender.send_all(&mut outgoing);
+        batches.push(Batch::Sent(pending));
+    }
+    for batch in batches {
+        match batch {
+            Batch::Sent(pending) => outcomes.extend(pending.await),
+            Batch::Refused(count, error) => {
+                let again = || Err(Error::new(error.kind().clone(), error.to_string()));
+                outcomes.extend(std::iter::repeat_with(again).take(count));
+            }
+        }
+    }
+    outcomes
+}
+
+/// How many of the messages go in one piece, and the room they take; a message that is larger than
+/// the whole window goes alone.
+fn next_batch(messages: &[Arc<Message>], limit: Room) -> Option<(usize, Room)> {
+    let mut room = Room { messages: 0, bytes: 0 };
+    for message in messages.iter().take(limit.messages.min(MOST)) {
+        let bytes = room.bytes + message.bytes();
+        if room.messages > 0 && bytes > limit.bytes {
+            break;
+        }
+        room = Room { messages: room.messages + 1, bytes };
+    }
+    (room.messages > 0).then_some((room.messages, room))
+}
