@@ -51,7 +51,7 @@ impl<T: Payload> Consumer<T> {
     /// As [`Consumer::next`].
     pub async fn next_batch(&mut self) -> Option<Result<Vec<Delivery<T>>>> {
         loop {
-            let mut batch = Vec::new();
+            let mut batch = Vec::with_capacity(self.intake.waiting());
             while let Some(incoming) = self.intake.pop() {
                 if let Admitted::Delivery(received, ticket) =
                     self.intake.admit(&self.settling, incoming)

@@ -174,7 +174,8 @@ impl<T> Delivery<T> {
 
     /// Acks many at once, which costs less than one by one.
     pub fn ack_all(deliveries: impl IntoIterator<Item = Self>) {
-        let mut batch: Vec<Settle> = Vec::new();
+        let deliveries = deliveries.into_iter();
+        let mut batch: Vec<Settle> = Vec::with_capacity(deliveries.size_hint().0);
         let mut of: Option<Arc<Settling>> = None;
         for delivery in deliveries {
             let mut ticket = delivery.ticket;

@@ -72,6 +72,11 @@ impl Intake {
         }
     }
 
+    /// How many messages nobody has started.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Incoming> {
         self.waiting.pop_front()
     }

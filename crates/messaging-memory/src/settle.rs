@@ -2,7 +2,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use messaging_core::driver::{Settle, Settler};
-use tokio::time::Instant;
 
 use crate::driver::Connection;
 use crate::store::Key;
@@ -15,16 +14,14 @@ pub(crate) struct MemorySettler {
 
 impl Settler for MemorySettler {
     fn settle(&self, one: Settle) {
-        let now = Instant::now();
-        self.connection.store.with(|state| state.settle(self.group, one, now));
+        self.connection.store.with(|state| state.settle(self.group, one));
     }
 
     /// The last comes first: messages that are put back go to the front, so their order stays.
     fn settle_all(&self, many: &mut Vec<Settle>) {
-        let now = Instant::now();
         self.connection.store.with(|state| {
             for one in many.drain(..).rev() {
-                state.settle(self.group, one, now);
+                state.settle(self.group, one);
             }
         });
     }

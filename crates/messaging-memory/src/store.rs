@@ -207,7 +207,7 @@ impl State {
     }
 
     /// Settles one hand-over. One that is over already touches nothing.
-    pub(crate) fn settle(&mut self, key: Key, settle: Settle, now: Instant) {
+    pub(crate) fn settle(&mut self, key: Key, settle: Settle) {
         let Settle { token, how, confirm, .. } = settle;
         let Some(group) = self.groups.get_mut(key) else {
             return answer(confirm, Err(stale()));
@@ -216,11 +216,11 @@ impl State {
             return answer(confirm, Err(stale()));
         };
         match how {
-            Settlement::Ack => self.finish(key, &hand, now),
-            Settlement::Reject { reason } => self.reject(key, &hand, &reason, now),
+            Settlement::Ack => self.finish(key, &hand),
+            Settlement::Reject { reason } => self.reject(key, &hand, &reason),
             Settlement::Retry { after } => {
                 group.count_failure(&hand);
-                let at = (!after.is_zero()).then(|| now + after);
+                let at = (!after.is_zero()).then(|| Instant::now() + after);
                 group.come_again(&hand, at, &self.streams, &mut self.wakers);
             }
             Settlement::Abandon => {
@@ -232,18 +232,18 @@ impl State {
         answer(confirm, Ok(Settled::Durable));
     }
 
-    fn finish(&mut self, key: Key, hand: &group::Hand, now: Instant) {
+    fn finish(&mut self, key: Key, hand: &group::Hand) {
         let Some(stream) = self.streams.get_mut(hand.place.stream as usize) else { return };
         if let Some(group) = self.groups.get_mut(key) {
             let key = stream.log.get(hand.place.seq).and_then(|entry| entry.message.key.as_ref());
             group.finish(hand, key, &mut self.wakers);
         }
         self.garbage.extend(stream.settle(hand.place.seq));
-        self.let_in(hand.place.stream, now);
+        self.let_in(hand.place.stream);
     }
 
     /// Moves a message to the dead letters of its stream. A dead letter itself stays where it is.
-    fn reject(&mut self, key: Key, hand: &group::Hand, reason: &str, now: Instant) {
+    fn reject(&mut self, key: Key, hand: &group::Hand, reason: &str) {
         let Place { stream, seq } = hand.place;
         let Some(group) = self.groups.get_mut(key) else { return };
         let Some(origin) = self.streams.get(stream as usize) else { return };
@@ -255,7 +255,7 @@ impl State {
             if let Some(stream) = self.streams.get_mut(stream as usize) {
                 self.garbage.extend(stream.settle(seq));
             }
-            return self.let_in(stream, now);
+            return self.let_in(stream);
         };
         let mut message = Message::clone(&entry.message);
         let group = group.name.clone().unwrap_or_else(|| "broadcast".to_owned());
@@ -268,14 +268,15 @@ impl State {
             let message = Arc::new(message);
             stream.arrivals.push_back(Arrival::DeadLetter { message, of: hand.place });
         }
-        self.let_in(target as u32, now);
+        self.let_in(target as u32);
     }
 
     /// Lets in what waits for room in a stream, and in those where that makes room.
-    fn let_in(&mut self, stream: u32, now: Instant) {
+    fn let_in(&mut self, stream: u32) {
         if self.streams.get(stream as usize).is_none_or(|stream| stream.arrivals.is_empty()) {
             return;
         }
+        let now = Instant::now();
         let mut freed: SmallVec<[u32; 4]> = smallvec![stream];
         while let Some(number) = freed.pop() {
             while let Some(stream) = self.streams.get_mut(number as usize)

@@ -38,9 +38,8 @@ impl Stream for Events {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let now = Instant::now();
             let seat = self.seat;
-            match self.connection.store.with(|state| state.take(seat, cx.waker(), now)) {
+            match self.connection.store.with(|state| state.take(seat, cx.waker())) {
                 Taken::Event(event) => return Poll::Ready(Some(Ok(event))),
                 Taken::Ended => return Poll::Ready(None),
                 Taken::Nothing { until: None } => return Poll::Pending,

@@ -76,6 +76,16 @@ struct Due {
     lane: u32,
 }
 
+impl Order {
+    /// About how many messages are next.
+    fn len(&self) -> usize {
+        match self {
+            Self::Queue(queue) => queue.len(),
+            Self::Lanes(_) => 1,
+        }
+    }
+}
+
 impl Shape {
     /// Whether messages to `subject` of `stream` are received.
     pub(super) fn receives(&self, stream: &StreamName, subject: &Subject) -> bool {
@@ -186,19 +196,14 @@ impl Group {
     }
 
     /// What there is for a member now.
-    pub(super) fn take(
-        &mut self,
-        key: Key,
-        streams: &[Stream],
-        now: Instant,
-        clock: &Clock,
-    ) -> Taken {
-        self.release_due(streams, now);
+    pub(super) fn take(&mut self, key: Key, streams: &[Stream], clock: &Clock) -> Taken {
+        self.release_due(streams);
         let Some(member) = self.members.get_mut(key) else { return Taken::Ended };
         if let Some(event) = member.events.pop_front() {
             return Taken::Event(event);
         }
-        let mut batch = Arrivals::new();
+        let free = member.prefetch.saturating_sub(member.in_hand);
+        let mut batch = Arrivals::with_capacity(self.order.len().min(free).min(BATCH));
         while batch.len() < BATCH && !member.is_full() {
             let next = match &mut self.order {
                 Order::Queue(queue) => queue.pop().map(|place| (0, place)),
@@ -300,7 +305,11 @@ impl Group {
         }
     }
 
-    fn release_due(&mut self, streams: &[Stream], now: Instant) {
+    fn release_due(&mut self, streams: &[Stream]) {
+        if self.delayed.is_empty() {
+            return;
+        }
+        let now = Instant::now();
         while let Some(Reverse(due)) = self.delayed.peek().copied()
             && due.at <= now
         {

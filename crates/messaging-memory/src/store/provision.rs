@@ -127,8 +127,7 @@ impl State {
             kept
         });
         group.shape = shape;
-        let now = Instant::now();
-        (0..self.streams.len() as u32).for_each(|stream| self.let_in(stream, now));
+        (0..self.streams.len() as u32).for_each(|stream| self.let_in(stream));
         Ok(())
     }
 

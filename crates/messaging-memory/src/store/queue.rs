@@ -37,6 +37,10 @@ impl Queue {
         self.0.iter_mut().rev().find_map(VecDeque::pop_front)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(VecDeque::len).sum()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> {
         self.0.iter().rev().flatten().copied()
     }

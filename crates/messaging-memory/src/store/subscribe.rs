@@ -4,7 +4,6 @@ use std::task::Waker;
 
 use messaging_core::spec::{Membership, Mode, Source, SubscribeSpec};
 use messaging_core::{Error, ErrorKind, Result, Start};
-use tokio::time::Instant;
 
 use super::group::{Group, Member, Shape};
 use super::listener::Listener;
@@ -122,11 +121,11 @@ impl State {
     }
 
     /// What there is for a subscription; if nothing, `waker` is woken when there is.
-    pub(crate) fn take(&mut self, seat: Seat, waker: &Waker, now: Instant) -> Taken {
+    pub(crate) fn take(&mut self, seat: Seat, waker: &Waker) -> Taken {
         match seat {
             Seat::Member { group, member } => {
                 let Some(entry) = self.groups.get_mut(group) else { return Taken::Ended };
-                let taken = entry.take(member, &self.streams, now, &self.clock);
+                let taken = entry.take(member, &self.streams, &self.clock);
                 if matches!(taken, Taken::Nothing { .. }) {
                     entry.sleep(member, waker);
                 }
@@ -169,12 +168,11 @@ impl State {
         self.forget_routes();
         let in_hand = group.hands.iter().map(|(_, hand)| hand.place);
         let places: Vec<Place> = group.waiting().chain(in_hand).collect();
-        let now = Instant::now();
         for place in places {
             if let Some(stream) = self.streams.get_mut(place.stream as usize) {
                 self.garbage.extend(stream.settle(place.seq));
             }
-            self.let_in(place.stream, now);
+            self.let_in(place.stream);
         }
     }
 

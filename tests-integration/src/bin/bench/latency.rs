@@ -30,7 +30,7 @@ type Latencies = Arc<Mutex<Vec<Duration>>>;
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 async fn worker(epoch: Instant) -> (Broker, Publisher<Bytes>, Worker, Latencies) {
     let broker = broker().await;
-    let latencies: Latencies = Arc::default();
+    let latencies: Latencies = Arc::new(Mutex::new(Vec::with_capacity(MESSAGES as usize)));
     let log = Arc::clone(&latencies);
     let handle = move |body: Received<Bytes>| {
         let sent = body.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
