@@ -27,7 +27,6 @@ pub(crate) fn rows() -> Vec<Row> {
 
 type Latencies = Arc<Mutex<Vec<Duration>>>;
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 async fn worker(epoch: Instant) -> (Broker, Publisher<Bytes>, Worker, Latencies) {
     let broker = broker().await;
     let latencies: Latencies = Arc::new(Mutex::new(Vec::with_capacity(MESSAGES as usize)));

@@ -1,0 +1,157 @@
+//! A history, arranged by message and subscription in one pass.
+
+use std::collections::BTreeMap;
+
+use messaging::{Patterns, Subject};
+
+use super::history::{End, Event, Fate, History, Id, Outcome, What};
+
+/// A history, arranged.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) messages: BTreeMap<Id, Published>,
+    pub(super) subscriptions: BTreeMap<String, Subscription>,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// What a producer did with a message.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    pub(super) subject: String,
+    pub(super) key: Option<String>,
+    pub(super) digest: u64,
+    /// The first call.
+    pub(super) invoked: u64,
+    /// How often it was called.
+    pub(super) calls: u64,
+    /// The first confirmation.
+    pub(super) confirmed: Option<u64>,
+    /// How many calls have definitely failed.
+    pub(super) failed: u64,
+}
+
+/// What a subscription saw.
+#[derive(Debug, Default)]
+pub(super) struct Subscription {
+    patterns: Option<Patterns>,
+    pub(super) lossy: bool,
+    pub(super) ordered: bool,
+    since: u64,
+    until: Option<u64>,
+    pub(super) stories: BTreeMap<Id, Story>,
+    /// What its gaps add up to; `None` once one did not say how many.
+    pub(super) gaps: Option<u64>,
+}
+
+/// What one subscription did with one message.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    /// When it was delivered, and with which digest.
+    pub(super) deliveries: Vec<(u64, u64)>,
+    /// When handlers succeeded.
+    pub(super) successes: Vec<u64>,
+    pub(super) acks: Vec<u64>,
+    pub(super) given_back: Vec<u64>,
+    pub(super) fates: Vec<Fate>,
+}
+
+#[derive(Debug)]
+pub(super) struct Fault {
+    name: String,
+    pub(super) began: u64,
+    pub(super) ended: Option<u64>,
+}
+
+impl Index {
+    pub(super) fn of(history: &History) -> Self {
+        let mut index = Self::default();
+        for Event { at, what } in &history.0 {
+            index.add(*at, what);
+        }
+        index
+    }
+
+    fn add(&mut self, at: u64, what: &What) {
+        match what {
+            What::Publishing { id, subject, key, digest } => {
+                let message = self.messages.entry(*id).or_insert_with(|| Published {
+                    subject: subject.clone(),
+                    key: key.clone(),
+                    digest: *digest,
+                    invoked: at,
+                    ..Published::default()
+                });
+                message.calls += 1;
+            }
+            What::Published { id, outcome } => {
+                let Some(message) = self.messages.get_mut(id) else { return };
+                match outcome {
+                    Outcome::Ok => drop(message.confirmed.get_or_insert(at)),
+                    Outcome::Failed => message.failed += 1,
+                    Outcome::Unknown => {}
+                }
+            }
+            What::Subscribed { subscription, patterns, lossy, ordered } => {
+                let entry = self.subscriptions.entry(subscription.clone()).or_default();
+                let (lossy, ordered) = (*lossy, *ordered);
+                let patterns = Patterns::new(patterns).ok();
+                *entry =
+                    Subscription { patterns, lossy, ordered, since: at, ..Subscription::default() };
+                entry.gaps = Some(0);
+            }
+            What::Unsubscribed { subscription } => {
+                self.subscriptions.entry(subscription.clone()).or_default().until = Some(at);
+            }
+            What::Delivered { subscription, id, digest } => {
+                self.story(subscription, *id).deliveries.push((at, *digest));
+            }
+            What::Handled { subscription, id, end } => {
+                if *end == End::Ok {
+                    self.story(subscription, *id).successes.push(at);
+                }
+            }
+            What::Acking { subscription, id } => self.story(subscription, *id).acks.push(at),
+            What::GivenBack { subscription, id } => {
+                self.story(subscription, *id).given_back.push(at);
+            }
+            What::Ended { subscription, id, fate } => {
+                self.story(subscription, *id).fates.push(*fate);
+            }
+            What::Gap { subscription, missed } => {
+                let entry = self.subscriptions.entry(subscription.clone()).or_default();
+                entry.gaps = entry.gaps.zip(*missed).map(|(sum, missed)| sum + missed);
+            }
+            What::FaultBegan { fault } => {
+                self.faults.push(Fault { name: fault.clone(), began: at, ended: None });
+            }
+            What::FaultEnded { fault } => {
+                let open = self.faults.iter_mut().rev();
+                let mut open = open.filter(|known| known.name == *fault && known.ended.is_none());
+                if let Some(fault) = open.next() {
+                    fault.ended = Some(at);
+                }
+            }
+        }
+    }
+
+    fn story(&mut self, subscription: &str, id: Id) -> &mut Story {
+        let entry = self.subscriptions.entry(subscription.to_owned()).or_default();
+        entry.stories.entry(id).or_default()
+    }
+
+    /// Whether the run was brought to its end: every fault is over, and somebody was subscribed.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.subscriptions.is_empty() && self.faults.iter().all(|fault| fault.ended.is_some())
+    }
+}
+
+impl Subscription {
+    /// Whether it must get a message: it was there when the publish was called.
+    pub(super) fn expects(&self, message: &Published) -> bool {
+        let there =
+            self.since <= message.invoked && self.until.is_none_or(|until| until > message.invoked);
+        let subject = message.subject.parse::<Subject>();
+        let matches = |patterns: &Patterns| subject.is_ok_and(|subject| patterns.matches(&subject));
+        there && self.patterns.as_ref().is_some_and(matches)
+    }
+}

@@ -1,0 +1,120 @@
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use super::history::{Event, History, Id};
+
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether everything held.
+    pub verdict: Verdict,
+    /// How often each rule was broken.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Publishes with an unknown outcome that were delivered.
+    pub recovered: u64,
+    /// Publishes with an unknown outcome that never were.
+    pub vanished: u64,
+    /// The first of each rule, each with what happened to its message.
+    pub findings: Vec<Finding>,
+}
+
+/// Whether a run held what it promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything held.
+    Valid,
+    /// Something did not.
+    Invalid,
+    /// Nothing was found, but the run was not brought to its end.
+    Unknown,
+}
+
+/// A rule that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static str,
+    /// What was wrong.
+    pub text: String,
+    /// Everything about the message.
+    pub timeline: Vec<Event>,
+}
+
+/// The most findings of a rule that are shown.
+const SHOWN: u64 = 50;
+
+/// Findings as they are made.
+#[derive(Debug)]
+pub(super) struct Findings<'a> {
+    history: &'a History,
+    counts: BTreeMap<&'static str, u64>,
+    found: Vec<(&'static str, Option<Id>, String)>,
+}
+
+impl<'a> Findings<'a> {
+    pub(super) fn new(history: &'a History) -> Self {
+        Self { history, counts: BTreeMap::new(), found: Vec::new() }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        rule: &'static str,
+        id: Option<Id>,
+        text: impl FnOnce() -> String,
+    ) {
+        let count = self.counts.entry(rule).or_default();
+        *count += 1;
+        if *count <= SHOWN {
+            self.found.push((rule, id, text()));
+        }
+    }
+
+    pub(super) fn into_report(self, is_complete: bool, recovered: u64, vanished: u64) -> Report {
+        let wanted: HashSet<Id> = self.found.iter().filter_map(|(_, id, _)| *id).collect();
+        let mut timelines: BTreeMap<Id, Vec<Event>> = BTreeMap::new();
+        for event in &self.history.0 {
+            if let Some(id) = event.what.id().filter(|id| wanted.contains(id)) {
+                timelines.entry(id).or_default().push(event.clone());
+            }
+        }
+        let timeline =
+            |id: Option<Id>| id.and_then(|id| timelines.get(&id).cloned()).unwrap_or_default();
+        let findings = self.found.into_iter();
+        let findings =
+            findings.map(|(rule, id, text)| Finding { rule, text, timeline: timeline(id) });
+        let verdict = match (self.counts.is_empty(), is_complete) {
+            (false, _) => Verdict::Invalid,
+            (true, true) => Verdict::Valid,
+            (true, false) => Verdict::Unknown,
+        };
+        Report { verdict, counts: self.counts, recovered, vanished, findings: findings.collect() }
+    }
+}
+
+impl Report {
+    /// How often a rule was broken.
+    #[must_use]
+    pub fn count(&self, rule: &str) -> u64 {
+        self.counts.get(rule).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verdict, recovered, vanished, .. } = self;
+        writeln!(f, "{verdict:?}; unknown publishes: {recovered} recovered, {vanished} vanished")?;
+        for (rule, count) in &self.counts {
+            writeln!(f, "{rule}: {count}")?;
+        }
+        for Finding { rule, text, timeline } in &self.findings {
+            writeln!(f, "\n{rule}: {text}")?;
+            for event in timeline {
+                writeln!(f, "  {:>12} {:?}", event.at, event.what)?;
+            }
+        }
+        Ok(())
+    }
+}
