@@ -1,6 +1,6 @@
 //! Writing and reading a task, as JSON and as protobuf.
 
-#![expect(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::hint::black_box;
 

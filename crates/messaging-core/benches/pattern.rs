@@ -1,6 +1,6 @@
 //! Matching subjects, ordinary and adversarial.
 
-#![expect(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::hint::black_box;
 

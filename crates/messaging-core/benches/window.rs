@@ -1,6 +1,6 @@
 //! The publishing window: from `enqueue` to an outcome, over a driver that confirms at once.
 
-#![expect(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::sync::Arc;
 use std::time::Duration;
