@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The crates that building this application needs, build dependencies among them.
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test helper")]
 fn needed() -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
