@@ -14,6 +14,7 @@ pub(super) type Dependencies = BTreeMap<String, Vec<String>>;
 const CLIENTS: [&str; 8] =
     ["rskafka", "kafka-protocol", "rdkafka", "amqprs", "lapin", "redis", "deadpool-redis", "fred"];
 
+#[expect(clippy::indexing_slicing, reason = "a missing field of a JSON value reads as null")]
 pub(super) fn of_workspace() -> Result<Dependencies, String> {
     let text = Cargo::run(["metadata", "--format-version", "1", "--no-deps"]).output()?;
     let metadata: Value =
