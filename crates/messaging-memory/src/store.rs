@@ -203,7 +203,7 @@ impl State {
     }
 
     fn forget_routes(&mut self) {
-        self.streams.iter_mut().for_each(|stream| stream.routes.clear());
+        self.streams.iter_mut().for_each(Stream::forget_routes);
     }
 
     /// Settles one hand-over. One that is over already touches nothing.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use messaging_core::Message;
 use smallvec::SmallVec;
 
+use super::log::Entry;
+
 /// Forgotten messages, few of them.
 ///
 /// A publisher's thread allocated them, and it frees them without contending for another thread's
@@ -19,9 +21,9 @@ const MOST_MESSAGES: usize = 1_024;
 const MOST_BYTES: usize = 1024 * 1024;
 
 impl Garbage {
-    pub(super) fn extend(&mut self, message: Option<Arc<Message>>) {
-        if let Some(message) = message {
-            self.bytes += message.bytes();
+    pub(super) fn extend(&mut self, entry: Option<Entry>) {
+        if let Some(Entry { message, bytes, .. }) = entry {
+            self.bytes += bytes;
             self.messages.push(message);
         }
     }

@@ -214,7 +214,7 @@ impl Group {
             let Some(entry) = stream.log.get(place.seq) else { continue };
             let failed = if self.failed.is_empty() { None } else { self.failed.get(&place) };
             let attempt = 1 + failed.copied().unwrap_or_default();
-            let bytes = entry.message.bytes();
+            let bytes = entry.bytes;
             member.in_hand += 1;
             member.bytes += bytes;
             let hand = self.hands.insert(Hand { place, attempt, member: key, bytes, lane });

@@ -28,6 +28,8 @@ struct Chunk {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) message: Arc<Message>,
+    /// The size of the message, so that nobody need look at it again.
+    pub(super) bytes: usize,
     pub(super) stored: Instant,
     /// How many groups have not settled it.
     pub(super) open: u32,
@@ -116,7 +118,7 @@ mod tests {
 
     fn entry() -> Entry {
         let message = Arc::new(Message::new(Subject::from_static("tasks"), "x"));
-        Entry { message, stored: Instant::now(), open: 0, idle: false }
+        Entry { message, bytes: 1, stored: Instant::now(), open: 0, idle: false }
     }
 
     fn kept(log: &Log, from: u64) -> Vec<u64> {

@@ -23,7 +23,9 @@ pub(super) struct Stream {
     pub(super) retention: Option<Duration>,
     pub(super) log: Log,
     /// Who receives a subject. Cleared whenever a group or listener comes, goes or changes.
-    pub(super) routes: HashMap<Subject, Arc<Route>>,
+    routes: HashMap<Subject, Arc<Route>>,
+    /// The route that was asked for last, as the next message often goes the same way.
+    latest: Option<(Subject, Arc<Route>)>,
     /// What came when there was no room, in order.
     pub(super) arrivals: VecDeque<Arrival>,
     bound: MemoryConfig,
@@ -65,6 +67,7 @@ impl Stream {
             retention: None,
             log: Log::default(),
             routes: HashMap::new(),
+            latest: None,
             arrivals: VecDeque::new(),
             bound,
             bytes: 0,
@@ -86,9 +89,10 @@ impl Stream {
 
     /// Keeps a message that `open` groups need.
     pub(super) fn append(&mut self, message: Arc<Message>, open: u32, stored: Instant) -> u64 {
-        self.bytes += message.bytes();
+        let bytes = message.bytes();
+        self.bytes += bytes;
         let idle = open == 0;
-        let seq = self.log.append(Entry { message, stored, open, idle });
+        let seq = self.log.append(Entry { message, bytes, stored, open, idle });
         if idle {
             self.idle.push_back(seq);
         }
@@ -104,7 +108,7 @@ impl Stream {
 
     /// One group needs it no more. Work that everybody has done is of no use, and is given back to
     /// be dropped where it holds nobody up.
-    pub(super) fn settle(&mut self, seq: u64) -> Option<Arc<Message>> {
+    pub(super) fn settle(&mut self, seq: u64) -> Option<Entry> {
         let entry = self.log.get_mut(seq)?;
         entry.open -= 1;
         if entry.open > 0 {
@@ -121,8 +125,15 @@ impl Stream {
         None
     }
 
-    pub(super) fn route(&self, subject: &Subject) -> Option<Arc<Route>> {
-        self.routes.get(subject).map(Arc::clone)
+    pub(super) fn route(&mut self, subject: &Subject) -> Option<Arc<Route>> {
+        if let Some((latest, route)) = &self.latest
+            && latest == subject
+        {
+            return Some(Arc::clone(route));
+        }
+        let route = self.routes.get(subject)?;
+        self.latest = Some((subject.clone(), Arc::clone(route)));
+        Some(Arc::clone(route))
     }
 
     pub(super) fn remember(&mut self, subject: Subject, route: Arc<Route>) {
@@ -130,6 +141,11 @@ impl Stream {
             self.routes.clear();
         }
         self.routes.insert(subject, route);
+    }
+
+    pub(super) fn forget_routes(&mut self) {
+        self.routes.clear();
+        self.latest = None;
     }
 
     fn is_full(&self) -> bool {
@@ -156,10 +172,10 @@ impl Stream {
         }
     }
 
-    fn forget(&mut self, seq: u64) -> Option<Arc<Message>> {
+    fn forget(&mut self, seq: u64) -> Option<Entry> {
         let entry = self.log.remove(seq)?;
-        self.bytes -= entry.message.bytes();
-        Some(entry.message)
+        self.bytes -= entry.bytes;
+        Some(entry)
     }
 }
 
