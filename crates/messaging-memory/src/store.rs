@@ -60,7 +60,7 @@ pub(crate) struct State {
 type Wakers = SmallVec<[Waker; 4]>;
 
 /// The most messages handed over in one piece.
-const BATCH: usize = 256;
+const BATCH: usize = 1_024;
 
 /// How often the lock is tried before a thread sleeps on it.
 const SPINS: usize = 1_000;

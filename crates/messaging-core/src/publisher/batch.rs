@@ -12,7 +12,7 @@ use crate::message::Message;
 use crate::window::Room;
 
 /// The most messages handed over in one piece.
-const MOST: usize = 256;
+const MOST: usize = 1_024;
 
 /// What became of one piece.
 enum Batch {

@@ -17,8 +17,8 @@ pub(super) struct Garbage {
     bytes: usize,
 }
 
-const MOST_MESSAGES: usize = 1_024;
-const MOST_BYTES: usize = 1024 * 1024;
+const MOST_MESSAGES: usize = 8_192;
+const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 impl Garbage {
     pub(super) fn extend(&mut self, entry: Option<Entry>) {
