@@ -15,6 +15,7 @@ use crate::capability::{Capabilities, Feature};
 use crate::consumer::Consumer;
 use crate::driver::{Admin, Driver, Lag, Plan, Reader, Receipt, Scope};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::MessageId;
 use crate::intake::Intake;
 use crate::listener::Listener;
 use crate::message::Message;
@@ -119,7 +120,7 @@ impl Broker {
             Error::new(ErrorKind::InvalidSubject, text)
         })?;
         let stream: StreamName = stream.parse()?;
-        publisher::encode(value, Codec::Json, |kind| match kind {
+        publisher::encode(value, Codec::Json, MessageId::generate, |kind| match kind {
             Some(kind) => Subject::of(&stream, kind),
             None => stream.name().parse(),
         })

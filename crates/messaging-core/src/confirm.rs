@@ -230,7 +230,9 @@ impl<T> State<T> {
             ))),
             Entry::Reported => None,
         };
-        self.entries.iter_mut().filter_map(report).collect()
+        let mut outcomes = SmallVec::with_capacity(self.entries.len());
+        outcomes.extend(self.entries.iter_mut().filter_map(report));
+        outcomes
     }
 }
 

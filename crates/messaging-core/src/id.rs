@@ -31,7 +31,12 @@ impl MessageId {
     /// Makes an id that no other call returns; ids of one thread grow.
     #[must_use]
     pub fn generate() -> Self {
-        Self(Repr::Uuid(next_uuid()))
+        Self::generate_at(SystemTime::now())
+    }
+
+    /// As [`MessageId::generate`], where one reading of the clock serves many.
+    pub(crate) fn generate_at(now: SystemTime) -> Self {
+        Self(Repr::Uuid(next_uuid(now)))
     }
 }
 
@@ -76,11 +81,11 @@ impl fmt::Debug for MessageId {
 }
 
 /// A UUIDv7 whose random bits come from a generator seeded once a thread by the system.
-fn next_uuid() -> Uuid {
+fn next_uuid(now: SystemTime) -> Uuid {
     thread_local! {
         static STATE: Cell<(u64, u64)> = Cell::new((RandomState::new().build_hasher().finish(), 0));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let (seed, last) = STATE.get();
     // `last` is milliseconds and a counter of 12 bits; it grows even when the clock does not.
@@ -105,7 +110,7 @@ mod tests {
 
     #[test]
     fn generated_ids_are_version_7_and_grow() {
-        let ids: Vec<Uuid> = (0..10_000).map(|_| next_uuid()).collect();
+        let ids: Vec<Uuid> = (0..10_000).map(|_| next_uuid(SystemTime::now())).collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(ids.iter().all(|id| id.get_version_num() == 7));
         assert!(ids.iter().all(|id| id.get_variant() == uuid::Variant::RFC4122));

@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 
 use crate::broker::Shared;
 use crate::delivery::{Received, Settling, Ticket, bounded};
-use crate::driver::{Event, Incoming, Lanes, Settle, Settlement, Subscription};
+use crate::driver::{Arrivals, Event, Incoming, Lanes, Settle, Settlement, Subscription};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Notice;
 use crate::payload::Payload;
@@ -97,7 +97,7 @@ impl Intake {
                     return Poll::Ready(Some(Err(error)));
                 }
                 Some(Ok(Event::Messages(messages))) => {
-                    self.waiting.extend(messages);
+                    self.receive(messages);
                     return Poll::Ready(Some(Ok(Signal::Messages)));
                 }
                 Some(Ok(Event::Gap(gap))) => {
@@ -118,6 +118,15 @@ impl Intake {
                 Some(Ok(Event::Reconnected)) => Notice::Reconnected,
             };
             self.broker.notice(&notice);
+        }
+    }
+
+    /// Takes a large batch over as it is, where nothing waits before it.
+    fn receive(&mut self, messages: Arrivals) {
+        if self.waiting.is_empty() && messages.spilled() {
+            self.waiting = messages.into_vec().into();
+        } else {
+            self.waiting.extend(messages);
         }
     }
 

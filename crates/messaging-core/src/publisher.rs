@@ -6,6 +6,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -53,7 +54,7 @@ impl<T: Payload> Publisher<T> {
     /// # Errors
     /// [`ErrorKind::InvalidMessage`], [`ErrorKind::InvalidSubject`] or [`ErrorKind::TooLarge`].
     pub fn message(&self, value: &T) -> Result<Message> {
-        self.lane.encode(value).map(Arc::unwrap_or_clone)
+        self.lane.encode(value, MessageId::generate).map(Arc::unwrap_or_clone)
     }
 
     /// Publishes a value and waits for the outcome.
@@ -70,7 +71,7 @@ impl<T: Payload> Publisher<T> {
         &'a self,
         value: &T,
     ) -> impl Future<Output = Result<Receipt>> + Send + use<'a, T> {
-        let message = self.lane.encode(value);
+        let message = self.lane.encode(value, MessageId::generate);
         async move { self.lane.hand_over(message?).await?.await }
     }
 
@@ -85,7 +86,7 @@ impl<T: Payload> Publisher<T> {
         &'a self,
         value: &T,
     ) -> impl Future<Output = Result<Pending<Receipt>>> + Send + use<'a, T> {
-        let message = self.lane.encode(value);
+        let message = self.lane.encode(value, MessageId::generate);
         async move { self.lane.hand_over(message?).await }
     }
 
@@ -103,8 +104,10 @@ impl<T: Payload> Publisher<T> {
     where
         I: IntoIterator<Item: Borrow<T>>,
     {
-        let encode = |value: I::Item| self.lane.encode(value.borrow());
-        let messages: Vec<Result<Arc<Message>>> = values.into_iter().map(encode).collect();
+        let now = SystemTime::now();
+        let id = || MessageId::generate_at(now);
+        let encode = |value: I::Item| self.lane.encode(value.borrow(), id);
+        let messages: batch::Encoded = values.into_iter().map(encode).collect();
         async move { batch::publish_all(&self.lane, messages).await }
     }
 
@@ -127,7 +130,9 @@ impl<T: Payload> Publisher<T> {
     /// # Errors
     /// As [`Publisher::publish_message`].
     pub async fn enqueue_message(&self, mut message: Message) -> Result<Pending<Receipt>> {
-        self.lane.admit(&mut message)?;
+        self.lane.check_stream(&message.subject)?;
+        message.headers.strip_ours();
+        message.check(self.lane.broker.max_body)?;
         self.lane.hand_over(Arc::new(message)).await
     }
 }
@@ -154,31 +159,35 @@ impl SendLane {
             Some(subject) => subject.clone(),
             None => spec.stream.name().parse()?,
         };
-        Ok(Self { broker, sender, spec, plain })
+        let lane = Self { broker, sender, spec, plain };
+        lane.check_stream(&lane.plain)?;
+        Ok(lane)
     }
 
-    fn encode<T: Payload>(&self, value: &T) -> Result<Arc<Message>> {
-        let mut message = encode(value, self.spec.codec, |kind| match kind {
+    fn encode<T: Payload>(
+        &self,
+        value: &T,
+        id: impl FnOnce() -> MessageId,
+    ) -> Result<Arc<Message>> {
+        let message = encode(value, self.spec.codec, id, |kind| match kind {
             Some(kind) if self.spec.subject.is_none() => Subject::of(&self.spec.stream, kind),
             Some(_) | None => Ok(self.plain.clone()),
         })?;
-        self.admit(&mut message)?;
+        message.check(self.broker.max_body)?;
         Ok(Arc::new(message))
     }
 
-    /// Checks a message and takes away what only the layer may write.
-    fn admit(&self, message: &mut Message) -> Result<()> {
-        if message.subject.stream() != self.spec.stream.name() {
-            return Err(Error::invalid(
-                ErrorKind::InvalidSubject,
-                "subject",
-                &message.subject,
-                "it is of another stream than its publisher",
-                &format!("{}.…", self.spec.stream),
-            ));
+    fn check_stream(&self, subject: &Subject) -> Result<()> {
+        if subject.stream() == self.spec.stream.name() {
+            return Ok(());
         }
-        message.headers.strip_ours();
-        message.check(self.broker.max_body)
+        Err(Error::invalid(
+            ErrorKind::InvalidSubject,
+            "subject",
+            subject,
+            "it is of another stream than its publisher",
+            &format!("{}.…", self.spec.stream),
+        ))
     }
 
     pub(crate) async fn hand_over(&self, message: Arc<Message>) -> Result<Pending<Receipt>> {
@@ -207,16 +216,18 @@ impl SendLane {
     }
 }
 
-/// Writes a payload into a message to the subject that its type leads to.
+/// Writes a payload into a message to the subject that its type leads to, with an id of `id`'s
+/// where it brings none.
 pub(crate) fn encode<T: Payload>(
     value: &T,
     codec: Codec,
+    id: impl FnOnce() -> MessageId,
     subject: impl FnOnce(Option<&str>) -> Result<Subject>,
 ) -> Result<Message> {
     let encoded = value.encode(codec)?;
     Ok(Message {
         subject: subject(encoded.kind.as_deref())?,
-        id: encoded.id.unwrap_or_else(MessageId::generate),
+        id: encoded.id.unwrap_or_else(id),
         content_type: encoded.content_type,
         key: None,
         priority: encoded.priority,

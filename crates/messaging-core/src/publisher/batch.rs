@@ -20,19 +20,31 @@ enum Batch {
     Refused(usize, Error),
 }
 
-/// Publishes what could be encoded, and tells each outcome in input order.
-pub(super) async fn publish_all(
-    lane: &SendLane,
-    messages: Vec<Result<Arc<Message>>>,
-) -> Vec<Result<Receipt>> {
-    let mut refused = Vec::new();
-    let mut accepted = Vec::with_capacity(messages.len());
-    for (index, message) in messages.into_iter().enumerate() {
-        match message {
-            Ok(message) => accepted.push(message),
-            Err(error) => refused.push((index, error)),
+/// Messages on their way, and those that never were, by their place in the input.
+#[derive(Default)]
+pub(super) struct Encoded {
+    accepted: Vec<Arc<Message>>,
+    refused: Vec<(usize, Error)>,
+}
+
+impl FromIterator<Result<Arc<Message>>> for Encoded {
+    fn from_iter<I: IntoIterator<Item = Result<Arc<Message>>>>(messages: I) -> Self {
+        let messages = messages.into_iter();
+        let mut all = Self::default();
+        all.accepted.reserve(messages.size_hint().0);
+        for (index, message) in messages.enumerate() {
+            match message {
+                Ok(message) => all.accepted.push(message),
+                Err(error) => all.refused.push((index, error)),
+            }
         }
+        all
     }
+}
+
+/// Publishes what could be encoded, and tells each outcome in input order.
+pub(super) async fn publish_all(lane: &SendLane, messages: Encoded) -> Vec<Result<Receipt>> {
+    let Encoded { accepted, refused } = messages;
     let mut outcomes = publish_accepted(lane, accepted).await;
     // In input order, so each index counts the refused before it too.
     for (index, error) in refused {
@@ -42,7 +54,7 @@ pub(super) async fn publish_all(
 }
 
 async fn publish_accepted(lane: &SendLane, messages: Vec<Arc<Message>>) -> Vec<Result<Receipt>> {
-    let mut outcomes = Vec::with_capacity(messages.len());
+    let mut outcomes = Vec::new();
     let mut outgoing = Vec::with_capacity(MOST.min(messages.len()));
     let mut batches = Vec::new();
     let mut messages = messages.into_iter();
@@ -63,6 +75,8 @@ async fn publish_accepted(lane: &SendLane, messages: Vec<Arc<Message>>) -> Vec<R
     }
     for batch in batches {
         match batch {
+            // One piece is the rule, and its outcomes are those of all.
+            Batch::Sent(pending) if outcomes.is_empty() => outcomes = pending.await,
             Batch::Sent(pending) => outcomes.extend(pending.await),
             Batch::Refused(count, error) => {
                 let again = || Err(Error::new(error.kind().clone(), error.to_string()));

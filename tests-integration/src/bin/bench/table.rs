@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// How many rounds of each measurement are interleaved.
-pub(crate) const ROUNDS: usize = 5;
+/// How many rounds of each measurement are interleaved. Many short ones, as a shared machine changes
+/// its pace within seconds.
+pub(crate) const ROUNDS: usize = 11;
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Table {

@@ -5,8 +5,8 @@ use messaging::{Task, json};
 use crate::table::{ROUNDS, Row, Target};
 use crate::{bare, ours};
 
-const MESSAGES: usize = 256 * 4 * 1_500;
-const TASKS: usize = 300_000;
+const MESSAGES: usize = 256 * 4 * 700;
+const TASKS: usize = 150_000;
 
 pub(crate) fn rows() -> Vec<Row> {
     let task = Task::new(
