@@ -7,14 +7,16 @@
 mod builder;
 mod dispatch;
 mod ladder;
+mod progress;
 mod report;
 mod retry;
 mod verdict;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use self::builder::WorkerBuilder;
+use self::progress::Watched;
 pub use self::report::{Outcome, WorkerReport};
 pub use self::retry::RetryPolicy;
 pub use self::verdict::{IntoVerdict, Verdict};
@@ -28,8 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Worker {
     /// Dropped or sent: the dispatcher stops.
     stop: oneshot::Sender<()>,
-    /// Closed when the dispatcher has ended.
-    progress: watch::Receiver<WorkerReport>,
+    progress: Watched,
     dispatcher: JoinHandle<Result<()>>,
 }
 
@@ -42,26 +43,24 @@ impl Worker {
     /// # Errors
     /// [`ErrorKind::Closed`] if the worker has ended with fewer.
     pub async fn settled(&self, count: u64) -> Result<()> {
-        let mut progress = self.progress.clone();
-        let waited = progress.wait_for(|report| report.settled() >= count).await.map(drop);
-        waited.map_err(|_| {
-            let settled = self.progress.borrow().settled();
-            let text = format!("the worker ended with {settled} of {count} messages settled");
-            Error::new(ErrorKind::Closed, text)
-        })
+        if self.progress.settled(count).await {
+            return Ok(());
+        }
+        let settled = self.report().settled();
+        let text = format!("the worker ended with {settled} of {count} messages settled");
+        Err(Error::new(ErrorKind::Closed, text))
     }
 
     /// What it has done so far.
     #[must_use]
     pub fn report(&self) -> WorkerReport {
-        *self.progress.borrow()
+        self.progress.report()
     }
 
     /// Waits until it has ended by itself, which it does only when its subscription can't go on;
     /// [`Worker::stop`] then tells why.
     pub async fn ended(&self) {
-        let mut progress = self.progress.clone();
-        while progress.changed().await.is_ok() {}
+        self.progress.ended().await;
     }
 
     /// Stops it: takes no more, gives back what no handler has started, lets running handlers end
@@ -75,7 +74,7 @@ impl Worker {
     pub async fn stop(self) -> Result<WorkerReport> {
         drop(self.stop);
         match self.dispatcher.await {
-            Ok(ended) => ended.map(|()| *self.progress.borrow()),
+            Ok(ended) => ended.map(|()| self.progress.report()),
             Err(died) => {
                 Err(Error::new(ErrorKind::Other, "the worker's dispatcher died").with_source(died))
             }

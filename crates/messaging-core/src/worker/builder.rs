@@ -3,12 +3,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::Worker;
 use super::dispatch::{Dispatch, Observe, Rules};
 use super::ladder::Ladder;
-use super::report::{Outcome, WorkerReport};
+use super::progress::progress;
+use super::report::Outcome;
 use super::retry::RetryPolicy;
 use super::verdict::IntoVerdict;
 use crate::broker::Broker;
@@ -141,7 +142,7 @@ impl WorkerBuilder {
         let ladder = Ladder { policy: self.policy, max_attempts: spec.max_attempts.get() };
         let intake = self.broker.intake(spec).await?;
         let (stop, stopped) = oneshot::channel();
-        let (progress, watched) = watch::channel(WorkerReport::default());
+        let (progress, watched) = progress();
         let rules = Rules {
             concurrency: concurrency.get() as usize,
             timeout: self.timeout,

@@ -11,12 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ladder::Ladder;
-use super::report::{Outcome, WorkerReport};
+use super::progress::Progress;
+use super::report::Outcome;
 use super::verdict::{IntoVerdict, Verdict};
 use crate::delivery::{Received, Settling, Ticket};
 use crate::driver::{Lanes, Settlement};
@@ -42,7 +43,7 @@ pub(super) struct Dispatch<T, H> {
     handler: Arc<H>,
     rules: Rules,
     observe: Option<Arc<Observe>>,
-    progress: watch::Sender<WorkerReport>,
+    progress: Progress,
     tasks: JoinSet<Settlement>,
     running: HashMap<Id, Running>,
     payload: PhantomData<fn() -> T>,
@@ -68,7 +69,7 @@ where
         handler: H,
         rules: Rules,
         observe: Option<Arc<Observe>>,
-        progress: watch::Sender<WorkerReport>,
+        progress: Progress,
     ) -> Result<Self> {
         let settling = intake.require_settling()?;
         Ok(Self {
@@ -172,7 +173,7 @@ async fn reap(
     tasks: &mut JoinSet<Settlement>,
     running: &mut HashMap<Id, Running>,
     observe: &Option<Arc<Observe>>,
-    progress: &watch::Sender<WorkerReport>,
+    progress: &Progress,
 ) -> Option<()> {
     let (id, settlement) = match tasks.join_next_with_id().await? {
         Ok(ended) => ended,
@@ -187,12 +188,12 @@ async fn reap(
 
 fn record(
     observe: &Option<Arc<Observe>>,
-    progress: &watch::Sender<WorkerReport>,
+    progress: &Progress,
     message: Option<Arc<Message>>,
     attempt: u32,
     settlement: Settlement,
 ) {
-    progress.send_modify(|report| report.count(&settlement));
+    progress.count(&settlement);
     if let (Some(observe), Some(message)) = (observe, message) {
         observe(&Outcome::new(message, attempt, settlement));
     }
