@@ -152,6 +152,15 @@ impl Connector {
 }
 
 impl Link {
+    /// The same connection for another call: what is handed over in order is sent in order.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Node(connection) => Self::Node(connection.clone()),
+            Self::Pooled(connection) => Self::Node(MultiplexedConnection::clone(connection)),
+            Self::Cluster(connection) => Self::Cluster(connection.clone()),
+        }
+    }
+
     /// Sends all commands in one piece and gives an answer for each, errors of the server among
     /// them. On a cluster the lanes are sent side by side, the commands of each in order.
     pub(crate) async fn run_all(&mut self, commands: &[Sharded]) -> redis::RedisResult<Vec<Value>> {
