@@ -66,6 +66,9 @@ impl BrokerBuilder {
 
     /// Opens the broker and creates the topology's streams where the backend has any.
     ///
+    /// Groups are created by [`Broker::provision`] or by their first member: one that exists keeps
+    /// its patterns whoever connects.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for a topology that
     /// contradicts itself, or what the broker refuses.
@@ -74,7 +77,8 @@ impl BrokerBuilder {
         if let Some(admin) = self.driver.facets().admin
             && !self.as_found
         {
-            admin.apply(&self.topology).await?;
+            let streams = Topology { groups: Vec::new(), ..self.topology.clone() };
+            admin.apply(&streams).await?;
         }
         Ok(Broker {
             shared: Arc::new(Shared {

@@ -71,11 +71,7 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = match self.action {
-            Action::Create => "create",
-            Action::Alter => "alter",
-        };
-        write!(f, "{verb} {}: {}", self.target, self.detail)
+        write!(f, "{} {}: {}", self.action.name(), self.target, self.detail)
     }
 }
 
@@ -123,6 +119,17 @@ pub enum Action {
     Create,
     /// It exists otherwise: drift.
     Alter,
+}
+
+impl Action {
+    /// The verb: `create`, `alter`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Alter => "alter",
+        }
+    }
 }
 
 /// What waits for one group on one stream.
