@@ -44,9 +44,9 @@ pub(crate) enum Link {
     Cluster(ClusterConnection),
 }
 
-/// A command and the lane it is about: a cluster keeps lanes on different nodes.
+/// A command and what its keys have in common: a cluster keeps others elsewhere.
 pub(crate) struct Sharded {
-    pub(crate) lane: u32,
+    pub(crate) shard: u64,
     pub(crate) command: Cmd,
 }
 
@@ -162,7 +162,7 @@ impl Link {
     }
 
     /// Sends all commands in one piece and gives an answer for each, errors of the server among
-    /// them. On a cluster the lanes are sent side by side, the commands of each in order.
+    /// them. On a cluster the shards are sent side by side, the commands of each in order.
     pub(crate) async fn run_all(&mut self, commands: &[Sharded]) -> redis::RedisResult<Vec<Value>> {
         let Self::Cluster(connection) = self else {
             let mut pipeline = Pipeline::with_capacity(commands.len());
@@ -171,14 +171,14 @@ impl Link {
             }
             return self.req_packed_commands(&pipeline, 0, commands.len()).await;
         };
-        let mut lanes: Vec<(u32, Vec<usize>)> = Vec::new();
-        for (index, Sharded { lane, .. }) in commands.iter().enumerate() {
-            match lanes.iter_mut().find(|(known, _)| known == lane) {
+        let mut shards: Vec<(u64, Vec<usize>)> = Vec::new();
+        for (index, Sharded { shard, .. }) in commands.iter().enumerate() {
+            match shards.iter_mut().find(|(known, _)| known == shard) {
                 Some((_, indexes)) => indexes.push(index),
-                None => lanes.push((*lane, vec![index])),
+                None => shards.push((*shard, vec![index])),
             }
         }
-        let parts = lanes.iter().map(|(_, indexes)| {
+        let parts = shards.iter().map(|(_, indexes)| {
             let mut pipeline = Pipeline::with_capacity(indexes.len());
             for command in indexes.iter().filter_map(|index| commands.get(*index)) {
                 pipeline.add_command(command.command.clone());
@@ -188,7 +188,7 @@ impl Link {
         });
         let answers = try_join_all(parts).await?;
         let mut all = vec![Value::Nil; commands.len()];
-        for ((_, indexes), answers) in lanes.iter().zip(answers) {
+        for ((_, indexes), answers) in shards.iter().zip(answers) {
             for (index, answer) in indexes.iter().zip(answers) {
                 if let Some(slot) = all.get_mut(*index) {
                     *slot = answer;

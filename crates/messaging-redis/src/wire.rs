@@ -112,7 +112,7 @@ pub(crate) fn read(fields: Value, stream: &StreamName, lane: &str, id: EntryId) 
             b"content-type" => content_type = utf8(&value).map_or(content_type, ContentType::from),
             b"key" => key = Some(value),
             b"helixagent-priority" => {
-                let number = utf8(&value).and_then(|text| text.parse().ok());
+                let number = utf8(&value).and_then(|text| text.parse::<u8>().ok());
                 priority = number.unwrap_or_default().min(Message::MAX_PRIORITY);
             }
             // Any other field is a header; one whose name is no text has no name here.

@@ -52,6 +52,10 @@ pub(super) fn read(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Redis
     }
     if let Some(replicas) = number::<u8>(&get, "REDIS_WAIT_REPLICAS", "a number from 0 to 255")? {
         config.wait_replicas = u32::from(replicas);
+        if replicas > 0 && matches!(config.servers, Servers::Cluster(_)) {
+            let reason = "a cluster can't be asked for the replicas of one message";
+            return Err(invalid("REDIS_WAIT_REPLICAS", reason, "0"));
+        }
     }
     Ok(config)
 }

@@ -17,6 +17,7 @@ use super::{NAME, subscription};
 use crate::config::RedisConfig;
 use crate::connection::{Connector, Link};
 use crate::error::closed;
+use crate::wire::number;
 
 /// A connection to Redis that speaks through streams.
 ///
@@ -118,6 +119,37 @@ impl Shared {
         members.retain(|known| known.strong_count() > 0);
         members.push(Arc::downgrade(member));
         Ok(())
+    }
+
+    /// Ends a blocking read when its subscription ends.
+    pub(super) async fn unblock_at_leave(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        link: &mut Link,
+        only: Option<u32>,
+    ) -> Option<DropGuard> {
+        // On a cluster the connection is to several nodes, and its reads end by themselves.
+        if only.is_some() {
+            return None;
+        }
+        let mut command = redis::cmd("CLIENT");
+        command.arg("ID");
+        let id = link.run(&command, "subscribe").await.ok().as_ref().and_then(number)?;
+        let done = CancellationToken::new();
+        let (shared, member, ended) = (Arc::clone(self), Arc::clone(member), done.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = member.left.cancelled() => {}
+                () = ended.cancelled() => return,
+            }
+            let mut command = redis::cmd("CLIENT");
+            command.arg("UNBLOCK").arg(id);
+            if let Ok(mut link) = shared.connector.command().await {
+                // If this fails, the read ends by itself.
+                link.run(&command, "unsubscribe").await.ok();
+            }
+        });
+        Some(done.drop_guard())
     }
 
     fn close_members(&self, close: impl Fn(&Member)) {

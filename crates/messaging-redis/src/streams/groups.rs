@@ -95,8 +95,11 @@ impl Group {
     }
 
     /// Agrees on the shape and creates the group where it is not yet.
-    pub(super) async fn open(&self, link: &mut Link, shape: &str) -> Result<()> {
+    pub(super) async fn open(&self, link: &mut Link, prefix: &str, shape: &str) -> Result<()> {
         if let Some(key) = &self.shape {
+            let mut list = redis::cmd("SADD");
+            list.arg(keys::groups(prefix)).arg(key);
+            link.run(&list, "group").await?;
             let mut agree = call(AGREE, &[key]);
             agree.arg(shape);
             let answer = link.run(&agree, "group").await?;
@@ -110,13 +113,14 @@ impl Group {
 
     /// Creates the group on every lane where it is not yet.
     pub(super) async fn create(&self, link: &mut Link) -> Result<()> {
-        let commands: Vec<Sharded> = (0..)
-            .zip(&self.lanes)
-            .map(|(number, lane)| {
+        let commands: Vec<Sharded> = self
+            .lanes
+            .iter()
+            .map(|lane| {
                 let mut command = redis::cmd("XGROUP");
                 command.arg("CREATE").arg(&lane.key).arg(&self.name);
                 command.arg(start_of(self.start, lane)).arg("MKSTREAM");
-                Sharded { lane: number, command }
+                Sharded { shard: lane.shard, command }
             })
             .collect();
         let answers = link.run_all(&commands).await.map_err(|e| from_client(e, "group"))?;

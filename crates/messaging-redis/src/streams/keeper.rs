@@ -199,6 +199,6 @@ async fn leave(member: &Member, link: &mut Link, leases: &mut Leases) {
 }
 
 fn each_lane(member: &Member, command: impl Fn(&super::keys::Lane) -> redis::Cmd) -> Vec<Sharded> {
-    let lanes = (0..).zip(&member.group.lanes);
-    lanes.map(|(number, lane)| Sharded { lane: number, command: command(lane) }).collect()
+    let lanes = member.group.lanes.iter();
+    lanes.map(|lane| Sharded { shard: lane.shard, command: command(lane) }).collect()
 }

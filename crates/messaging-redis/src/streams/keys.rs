@@ -1,6 +1,8 @@
 //! The names of keys. All that belongs to a lane is in the lane's slot, so that scripts work on a
 //! cluster.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use messaging_core::{GroupName, StreamName};
 
 /// One lane of a stream: a key, and what stands beside it.
@@ -9,6 +11,8 @@ pub(crate) struct Lane {
     pub(crate) stream: StreamName,
     pub(crate) number: u32,
     pub(crate) key: String,
+    /// Tells its slot apart from those of others.
+    pub(crate) shard: u64,
 }
 
 impl Lane {
@@ -17,7 +21,8 @@ impl Lane {
             0 => format!("{prefix}.{stream}"),
             number => format!("{prefix}.{stream}:{number}"),
         };
-        Self { stream: stream.clone(), number, key }
+        let shard = shard_of(&key);
+        Self { stream: stream.clone(), number, key, shard }
     }
 
     /// The entries of a group that wait for their time, by time.
@@ -45,6 +50,13 @@ impl Lane {
     }
 }
 
+/// Tells keys of different slots apart.
+pub(crate) fn shard_of(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What the members of a group have agreed to receive. A group of dead letters is another group
 /// than one of subjects with its name.
 pub(crate) fn shape(prefix: &str, group: &GroupName, dead_letters: Option<&StreamName>) -> String {
@@ -52,6 +64,16 @@ pub(crate) fn shape(prefix: &str, group: &GroupName, dead_letters: Option<&Strea
         None => format!("{prefix}.group.{group}"),
         Some(stream) => format!("{prefix}.group.{group}.{stream}"),
     }
+}
+
+/// The streams there are, with what they are like. No stream has a name that begins with `_`.
+pub(crate) fn streams(prefix: &str) -> String {
+    format!("{prefix}._streams")
+}
+
+/// The keys of what groups have agreed on.
+pub(crate) fn groups(prefix: &str) -> String {
+    format!("{prefix}._groups")
 }
 
 /// The members of an ordered group, by the time they were last seen.

@@ -31,6 +31,8 @@ pub(super) struct Member {
     pub(super) lost_answer: AtomicBool,
     /// Held while entries are on their way from the server to the desk.
     pub(super) fetching: Mutex<()>,
+    /// Cancelled when nobody takes messages any more.
+    pub(super) left: CancellationToken,
     /// Cancelled when nothing of the subscription is left.
     pub(super) ended: CancellationToken,
     jobs: mpsc::UnboundedSender<Job>,
@@ -58,6 +60,7 @@ impl Member {
             due: Alarm::default(),
             lost_answer: AtomicBool::new(false),
             fetching: Mutex::new(()),
+            left: CancellationToken::new(),
             ended,
             jobs,
         };
@@ -81,6 +84,7 @@ impl Member {
     /// Nobody takes messages any more.
     pub(super) fn leave(&self) {
         self.push(self.desk.leave());
+        self.left.cancel();
         self.due.set(tokio::time::Instant::now());
     }
 

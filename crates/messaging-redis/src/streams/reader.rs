@@ -65,7 +65,7 @@ enum Broken {
     Subscription(Error),
 }
 
-async fn read(member: &Member, link: &mut Link, only: Option<u32>) -> Result<(), Broken> {
+async fn read(member: &Arc<Member>, link: &mut Link, only: Option<u32>) -> Result<(), Broken> {
     let _unblock = member.shared.unblock_at_leave(member, link, only).await;
     loop {
         if member.desk.has_left() {

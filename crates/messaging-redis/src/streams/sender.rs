@@ -206,14 +206,14 @@ fn send(mut link: Link, batch: Vec<Addressed>, replicas: u32) -> BoxFuture<'stat
         let mut commands: Vec<Sharded> = batch
             .iter()
             .map(|Addressed { lane, outgoing }| Sharded {
-                lane: lane.number,
+                shard: lane.shard,
                 command: append(&lane.key, &outgoing.message),
             })
             .collect();
         if replicas > 0 {
             let mut command = redis::cmd("WAIT");
             command.arg(replicas).arg(1_000);
-            commands.push(Sharded { lane: 0, command });
+            commands.push(Sharded { shard: 0, command });
         }
         let answer = link.run_all(&commands).await;
         (batch, answer)

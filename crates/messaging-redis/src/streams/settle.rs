@@ -130,7 +130,7 @@ async fn copy_rejected(
         if matches!(job.how, Settlement::Reject { .. }) && !lane.stream.is_dead_letters() {
             let mut command = call(IS_OURS, &[&lane.key]);
             command.arg(&member.group.name).arg(&member.consumer).arg(job.id.to_string());
-            checks.push(Sharded { lane: job.lane, command });
+            checks.push(Sharded { shard: lane.shard, command });
             asked.push((index, job, lane));
         }
     }
@@ -169,8 +169,7 @@ fn dead_letter(member: &Member, job: &Job, lane: &Lane) -> Sharded {
     message.headers.stamp(ours::DEAD_LETTER_ATTEMPTS, job.attempt.to_string());
     message.headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
     let target = Lane::new(&member.shared.config.prefix, &lane.stream.to_dead_letters(), 0);
-    // Dead letters are in a slot of their own: a lane number that no stream has.
-    Sharded { lane: u32::MAX - job.lane, command: append(&target.key, &message) }
+    Sharded { shard: target.shard, command: append(&target.key, &message) }
 }
 
 /// The commands of a batch, each with the jobs that it settles.
@@ -203,7 +202,7 @@ fn commands(
         let mut command = call(script, &[&lane.key, &lane.due(&member.group.name)]);
         command.arg(&member.group.name).arg(&member.consumer).arg(job.id.to_string());
         command.arg(job.attempt).arg(after);
-        commands.push(Sharded { lane: job.lane, command });
+        commands.push(Sharded { shard: lane.shard, command });
         of.push(vec![index]);
     }
     for (lane, jobs) in (0..).zip(acked) {
@@ -217,15 +216,19 @@ fn commands(
             ] {
                 let mut command = redis::cmd(name);
                 command.arg(key);
-                again().for_each(|id| drop(command.arg(id)));
-                commands.push(Sharded { lane, command });
+                for id in again() {
+                    command.arg(id);
+                }
+                commands.push(Sharded { shard: place.shard, command });
                 of.push(Vec::new());
             }
         }
         let mut command = redis::cmd("XACK");
         command.arg(&place.key).arg(&member.group.name);
-        jobs_of().for_each(|job| drop(command.arg(job.id.to_string())));
-        commands.push(Sharded { lane, command });
+        for job in jobs_of() {
+            command.arg(job.id.to_string());
+        }
+        commands.push(Sharded { shard: place.shard, command });
         of.push(jobs);
     }
     (commands, of)

@@ -26,7 +26,7 @@ pub(super) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
     let group = Group::of(&spec, &shared.config.prefix, &topology, &consumer)?;
     let patterns = spec.source.patterns()?;
     let mut link = shared.connect().await?;
-    group.open(&mut link, &shape_of(&patterns, spec.ordered)).await?;
+    group.open(&mut link, &shared.config.prefix, &shape_of(&patterns, spec.ordered)).await?;
     let prefetch = spec.prefetch.get() as usize;
     let desk = Desk::new(group.lanes.len(), prefetch, spec.prefetch_bytes, spec.ordered);
     let (member, queue) = Member::new(Arc::clone(shared), group, consumer, patterns, desk);
