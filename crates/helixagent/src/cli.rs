@@ -59,8 +59,11 @@ Examples:
   helixagent work 'tasks.#' --from examples/tasks.jsonl -- jq .type
   helixagent work 'tasks.completion' --group completions --concurrency 8 -- ./complete.sh
 
-Exit status: 0 all handled; 1 something dead-lettered, bad or unfinished; 2 wrong use or
-configuration; 3 broker not reachable in time.";
+With --at-most-once a command that fails is only counted, and a line of --from that was not heard
+until 5 s after the last traffic is lost. Brokers that don't settle messages need it.
+
+Exit status: 0 all handled; 1 something dead-lettered, failed, lost, bad or unfinished; 2 wrong use
+or configuration; 3 broker not reachable in time.";
 
 const PUBLISH_EXAMPLE: &str = "\
 Example:
@@ -110,6 +113,9 @@ pub(crate) struct WorkArgs {
     /// The group whose messages are shared
     #[arg(long, default_value = GroupName::DEFAULT)]
     pub(crate) group: GroupName,
+    /// Hear each message once or not at all: no group, no retry, no dead letter
+    #[arg(long, conflicts_with_all = ["group", "attempts"])]
+    pub(crate) at_most_once: bool,
     /// How many commands run at once; as many as there are processors unless set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: Option<u32>,
