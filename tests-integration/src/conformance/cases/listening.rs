@@ -58,7 +58,7 @@ async fn what_a_slow_listener_misses_is_a_gap_and_no_silence(stage: Stage) {
 }
 
 async fn a_listener_holds_no_publisher_up(stage: Stage) {
-    let broker = stage.builder().window(8, 1 << 20).open().await.unwrap();
+    let broker = stage.builder().await.window(8, 1 << 20).open().await.unwrap();
     let _sleeping = listen(&broker, 1).await;
     publish_numbers(&broker, "events.n", 1_000).await;
 }
