@@ -1,7 +1,9 @@
 //! Groups at the server: what their members agree on, and where they are.
 
 use messaging_core::spec::{Membership, Source};
-use messaging_core::{Error, ErrorKind, GroupName, Patterns, Result, Start, StreamName, SubscribeSpec, Topology};
+use messaging_core::{
+    Error, ErrorKind, GroupName, Patterns, Result, Start, StreamName, SubscribeSpec, Topology,
+};
 use redis::{ServerError, Value};
 
 use super::NAME;
@@ -21,20 +23,30 @@ pub(super) struct Group {
     pub(super) ordered: bool,
     pub(super) lanes: Vec<Lane>,
     pub(super) start: Start,
+    /// Whether it wants every stream, those that come later too.
+    pub(super) grows: bool,
 }
 
 /// What the names of groups begin with that end with their only member.
 const BROADCAST: &str = "_broadcast-";
 
 /// The lanes of a stream.
-pub(super) fn lanes_of(prefix: &str, topology: &Topology, stream: &StreamName) -> Result<Vec<Lane>> {
+pub(super) fn lanes_of(
+    prefix: &str,
+    topology: &Topology,
+    stream: &StreamName,
+) -> Result<Vec<Lane>> {
     let known = topology.stream(stream.name()).ok_or_else(|| unknown_stream(stream))?;
     let count = if stream.is_dead_letters() { 1 } else { known.lanes.get() };
     Ok((0..count).map(|number| Lane::new(prefix, stream, number)).collect())
 }
 
 /// The lanes of every stream that patterns are about.
-pub(super) fn lanes_for(prefix: &str, topology: &Topology, patterns: &Patterns) -> Result<Vec<Lane>> {
+pub(super) fn lanes_for(
+    prefix: &str,
+    topology: &Topology,
+    patterns: &Patterns,
+) -> Result<Vec<Lane>> {
     let streams = topology.streams_for(patterns)?;
     let lanes = streams.into_iter().map(|stream| lanes_of(prefix, topology, &stream.name));
     Ok(lanes.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
@@ -42,10 +54,19 @@ pub(super) fn lanes_for(prefix: &str, topology: &Topology, patterns: &Patterns) 
 
 impl Group {
     /// The group that a subscription wants.
-    pub(super) fn of(spec: &SubscribeSpec, prefix: &str, topology: &Topology, consumer: &str) -> Result<Self> {
-        let (lanes, dead_letters) = match &spec.source {
-            Source::Subjects(patterns) => (lanes_for(prefix, topology, patterns)?, None),
-            Source::DeadLetters(stream) => (lanes_of(prefix, topology, stream)?, Some(stream)),
+    pub(super) fn of(
+        spec: &SubscribeSpec,
+        prefix: &str,
+        topology: &Topology,
+        consumer: &str,
+    ) -> Result<Self> {
+        let (lanes, dead_letters, grows) = match &spec.source {
+            Source::Subjects(patterns) => {
+                (lanes_for(prefix, topology, patterns)?, None, wants_all(patterns))
+            }
+            Source::DeadLetters(stream) => {
+                (lanes_of(prefix, topology, stream)?, Some(stream), false)
+            }
         };
         let (name, shape, start) = match &spec.membership {
             Membership::Group(group) => {
@@ -55,7 +76,7 @@ impl Group {
             Membership::Broadcast => (format!("{BROADCAST}{consumer}"), None, Start::Latest),
         };
         let start = spec.start.unwrap_or(start);
-        let group = Self { name, shape, ordered: spec.ordered, lanes, start };
+        let group = Self { name, shape, ordered: spec.ordered, lanes, start, grows };
         group.check_start()?;
         Ok(group)
     }
@@ -74,6 +95,7 @@ impl Group {
             ordered,
             lanes: lanes_for(prefix, topology, patterns)?,
             start: Start::Earliest,
+            grows: wants_all(patterns),
         })
     }
 
@@ -141,6 +163,10 @@ impl Group {
         let (theirs, ours) = (Some(theirs.to_owned()), ours.to_owned());
         Error::new(ErrorKind::GroupConflict { group, theirs, ours }, text)
     }
+}
+
+fn wants_all(patterns: &Patterns) -> bool {
+    patterns.iter().any(|pattern| pattern.stream().is_none())
 }
 
 /// What members of a group must agree on, as it is kept and shown.

@@ -193,7 +193,8 @@ async fn gap(link: &mut Link, reading: &mut Reading, entries: usize) -> Option<O
     let missed = trimmed - reading.count;
     reading.count = reading.count.max(trimmed) + i64::try_from(entries).ok()?;
     let missed = u64::try_from(missed).ok().filter(|missed| *missed > 0);
-    let event = |missed| Event::Gap(Gap::new(Some(missed), "they were trimmed before they were read"));
+    let event =
+        |missed| Event::Gap(Gap::new(Some(missed), "they were trimmed before they were read"));
     Some(missed.map(event))
 }
 
@@ -211,4 +212,3 @@ impl Stream for Heard {
         self.queue.poll_recv(cx)
     }
 }
-

@@ -98,8 +98,7 @@ pub(super) const TAKE_OVER: &str = concat!(
 
 /// Forgets a member that has left, unless it still holds something. KEYS: lane. ARGV: group,
 /// consumer.
-pub(super) const LEAVE: &str =
-    "if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 \
+pub(super) const LEAVE: &str = "if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 \
      then return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end \
      return -1";
 

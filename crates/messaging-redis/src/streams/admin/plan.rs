@@ -1,7 +1,7 @@
 //! What the topology names, against what there is.
 
-use messaging_core::duration::format_duration;
 use messaging_core::driver::{Action, Change, Plan, Target};
+use messaging_core::duration::format_duration;
 use messaging_core::topology::{GroupConfig, StreamConfig, StreamKind};
 use messaging_core::{Error, ErrorKind, GroupName, Result, StreamName, Topology};
 use redis::Value;
@@ -260,7 +260,7 @@ fn in_use(target: &Target) -> Error {
 }
 
 /// Every lane of every stream there is.
-pub(super) async fn all_lanes(link: &mut Link, prefix: &str) -> Result<Vec<Lane>> {
+pub(in super::super) async fn all_lanes(link: &mut Link, prefix: &str) -> Result<Vec<Lane>> {
     let mut all = Vec::new();
     for (name, description) in streams(link, prefix).await? {
         let Ok(stream) = name.parse::<StreamName>() else { continue };
