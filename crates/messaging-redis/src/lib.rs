@@ -3,5 +3,7 @@ mod backoff;
 pub mod config;
 mod connection;
 mod error;
+mod pubsub;
 
 pub use crate::config::RedisConfig;
+pub use crate::pubsub::PubSub;
