@@ -42,10 +42,17 @@ impl Registry {
         let registry =
             Self::empty().with("memory", |_| async { Ok(Broker::builder(Memory::new())) }.boxed());
         #[cfg(feature = "redis")]
-        let registry = registry.with("redis-streams", |environment| {
-            let config = redis_config(environment);
-            async { Ok(Broker::builder(messaging_redis::Streams::connect(config?).await?)) }.boxed()
-        });
+        let registry = registry
+            .with("redis", |environment| {
+                let config = redis_config(environment);
+                async { Ok(Broker::builder(messaging_redis::PubSub::connect(config?).await?)) }
+                    .boxed()
+            })
+            .with("redis-streams", |environment| {
+                let config = redis_config(environment);
+                async { Ok(Broker::builder(messaging_redis::Streams::connect(config?).await?)) }
+                    .boxed()
+            });
         registry
     }
 
