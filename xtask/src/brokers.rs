@@ -7,6 +7,7 @@
 //! Every call blocks until what it says is the case; [`Brokers`] may be shared between threads.
 
 mod install;
+mod kafka;
 mod options;
 mod plan;
 mod ports;
@@ -17,7 +18,7 @@ mod redis;
 mod until;
 mod wanted;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -261,8 +262,15 @@ impl Brokers {
     ///
     /// As [`stop`](Self::stop) and [`start_missing`](Self::start_missing).
     pub fn restart_all(&self) -> Result<(), String> {
-        for node in self.plan.nodes.iter().rev() {
-            self.stop(&node.name)?;
+        for role in [Role::Sentinel, Role::Server, Role::Support] {
+            // All at once: the last of a cluster can't leave it in order.
+            std::thread::scope(|scope| {
+                let nodes = self.plan.with_role(role);
+                let ending: Vec<_> =
+                    nodes.map(|node| scope.spawn(|| self.stop(&node.name))).collect();
+                let ended = ending.into_iter().map(|it| it.join());
+                ended.into_iter().try_for_each(|it| it.unwrap_or_else(|_| Err("panic".to_owned())))
+            })?;
         }
         self.start_missing()
     }
@@ -313,12 +321,21 @@ impl Brokers {
         Ok(command)
     }
 
+    /// A tool of Kafka's, as `kafka-NAME.sh`, connected to the brokers.
+    ///
+    /// # Errors
+    ///
+    /// When these are no Kafka brokers, or their version has no such tool.
+    pub fn kafka_tool(&self, name: &str, args: Vec<OsString>) -> Result<Command, String> {
+        kafka::tool(self, name, args)
+    }
+
     fn spawn(&self, node: &Node) -> Result<(), String> {
         let process = self.process(node);
         if process.is_alive() {
             return Ok(());
         }
-        for port in [node.port, node.peers, node.http] {
+        for port in [node.port, node.peers, node.second] {
             if port != 0 && !ports::is_free(port) {
                 return Err(format!("{}: another program has its port {port}", node.name));
             }
