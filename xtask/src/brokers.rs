@@ -335,11 +335,15 @@ impl Brokers {
         if process.is_alive() {
             return Ok(());
         }
-        for port in [node.port, node.peers, node.second] {
-            if port != 0 && !ports::is_free(port) {
-                return Err(format!("{}: another program has its port {port}", node.name));
+        // What was killed a moment ago may still hold them.
+        until(Duration::from_secs(5), || {
+            let ports = [node.port, node.peers, node.second];
+            match ports.into_iter().find(|port| *port != 0 && !ports::is_free(*port)) {
+                Some(port) => Now::NotYet(format!("another program has port {port}")),
+                None => Now::Done,
             }
-        }
+        })
+        .map_err(|reason| format!("{}: {reason}", node.name))?;
         let dir = self.dir_of(node);
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         process.spawn(&recipe(self.kind()).launch(self, node)?)

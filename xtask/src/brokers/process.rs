@@ -140,10 +140,19 @@ struct Member {
 }
 
 impl Member {
-    /// Reads `PID (PROGRAM) STATE PARENT GROUP SESSION …`; nothing for what has ended.
+    /// Nothing for a process that has ended. One whose first thread has ended goes on, with its
+    /// files and ports, until the last one has.
     fn read(process: &Path) -> Option<Self> {
-        let pid: i32 = process.file_name()?.to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(process.join("stat")).ok()?;
+        let pid = process.file_name()?.to_str()?.parse().ok()?;
+        Self::of_thread(process, pid).or_else(|| {
+            let threads = fs::read_dir(process.join("task")).ok()?;
+            threads.flatten().find_map(|thread| Self::of_thread(&thread.path(), pid))
+        })
+    }
+
+    /// Reads `NUMBER (PROGRAM) STATE PARENT GROUP SESSION …`.
+    fn of_thread(thread: &Path, pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(thread.join("stat")).ok()?;
         let (before, after) = stat.rsplit_once(')')?;
         let (_, program) = before.split_once('(')?;
         let mut fields = after.split_whitespace();
@@ -152,7 +161,7 @@ impl Member {
         if matches!(state, 'Z' | 'X') {
             return None;
         }
-        let dir = fs::read_link(process.join("cwd")).ok()?;
+        let dir = fs::read_link(thread.join("cwd")).ok()?;
         Some(Self { pid: Pid::from_raw(pid)?, program: program.to_owned(), state, session, dir })
     }
 }

@@ -31,7 +31,10 @@ pub(super) fn fetch(version: &str) -> Result<(), String> {
     let pom = new.join("pom.xml");
     fs::write(&pom, project(version)).map_err(failed)?;
     let mut command = Command::new(maven);
-    command.args(["-q", "-B", "-Dstyle.color=never", "-f"]).arg(&pom).arg("dependency:copy-dependencies");
+    command
+        .args(["-q", "-B", "-Dstyle.color=never", "-f"])
+        .arg(&pom)
+        .arg("dependency:copy-dependencies");
     command.arg(format!("-DoutputDirectory={}", new.display())).arg("-DincludeScope=runtime");
     let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
     if !status.map_err(failed)?.success() {
@@ -51,7 +54,8 @@ fn project(version: &str) -> String {
     let dependency = |group: &str, artifact: &str, version: &str| {
         format!(
             "    <dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
-             <version>{version}</version></dependency>\n"
+             <version>{version}</version><exclusions><exclusion><groupId>org.slf4j</groupId>\
+             <artifactId>slf4j-reload4j</artifactId></exclusion></exclusions></dependency>\n"
         )
     };
     format!(
