@@ -18,6 +18,13 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run rabbitmqctl, connected: rabbitmqctl list_queues
+    #[command(disable_help_flag = true)]
+    Rabbitmqctl {
+        /// Passed on
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Run redis-cli, connected: redis-cli XINFO STREAM tasks
     #[command(disable_help_flag = true)]
     RedisCli {
@@ -32,6 +39,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<ExitCode, String> {
         let mut command = match self {
             Self::KafkaTool { name, args } => up(Kind::Kafka)?.kafka_tool(&name, args)?,
+            Self::Rabbitmqctl { args } => up(Kind::RabbitMq)?.rabbitmqctl(args)?,
             Self::RedisCli { args } => up(Kind::Redis)?.redis_cli(args)?,
         };
         let error = command.exec();

@@ -109,6 +109,8 @@ fn java(brokers: &Brokers, heap: &str, class_and_args: &[&str]) -> Result<Launch
     let program = install::program("java", "default-jre-headless")?;
     let mut args: Vec<OsString> = vec![
         heap.into(),
+        // With it, Java leaves its directory for a moment, by which its process is known.
+        "-XX:-UsePerfData".into(),
         "-Djava.awt.headless=true".into(),
         "-Dorg.slf4j.simpleLogger.showDateTime=true".into(),
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS".into(),
