@@ -39,7 +39,21 @@ impl Registry {
     /// The backends that this build has, which its cargo features choose.
     #[must_use]
     pub fn compiled_in() -> Self {
-        Self::empty().with("memory", |_| async { Ok(Broker::builder(Memory::new())) }.boxed())
+        let registry =
+            Self::empty().with("memory", |_| async { Ok(Broker::builder(Memory::new())) }.boxed());
+        #[cfg(feature = "redis")]
+        let registry = registry
+            .with("redis", |environment| {
+                let config = redis_config(environment);
+                async { Ok(Broker::builder(messaging_redis::PubSub::connect(config?).await?)) }
+                    .boxed()
+            })
+            .with("redis-streams", |environment| {
+                let config = redis_config(environment);
+                async { Ok(Broker::builder(messaging_redis::Streams::connect(config?).await?)) }
+                    .boxed()
+            });
+        registry
     }
 
     /// Adds a backend; the last one of a name counts.
@@ -65,6 +79,14 @@ impl Registry {
     /// # Errors
     /// As [`connect`](crate::connect).
     pub async fn connect(&self, environment: &Environment) -> Result<Broker> {
+        self.builder(environment).await?.open().await
+    }
+
+    /// As [`Registry::connect`], for whoever opens the broker otherwise.
+    ///
+    /// # Errors
+    /// As [`connect`](crate::connect).
+    pub async fn builder(&self, environment: &Environment) -> Result<BrokerBuilder> {
         let name = environment.get(BACKEND)?.unwrap_or("memory");
         let backend = self.0.iter().find(|backend| backend.name == name);
         let backend = backend.ok_or_else(|| self.unknown(name))?;
@@ -73,7 +95,7 @@ impl Registry {
             None => messaging_core::Topology::default(),
         };
         let builder = (backend.open)(environment).await?;
-        builder.topology(topology).observer(LogNotices::new(backend.name)).open().await
+        Ok(builder.topology(topology).observer(LogNotices::new(backend.name)))
     }
 
     fn unknown(&self, name: &str) -> Error {
@@ -85,6 +107,13 @@ impl Registry {
         let accepted = format!("compiled in: {}", self.names().join(", "));
         Error::invalid(ErrorKind::UnknownBackend, BACKEND, name, reason, &accepted)
     }
+}
+
+#[cfg(feature = "redis")]
+fn redis_config(environment: &Environment) -> Result<messaging_redis::RedisConfig> {
+    messaging_redis::RedisConfig::from_variables(|name| {
+        environment.get(name).map(|value| value.map(str::to_owned))
+    })
 }
 
 impl fmt::Debug for Registry {
