@@ -372,13 +372,14 @@ fn home() -> PathBuf {
     here.parent().unwrap_or(here).join(".brokers")
 }
 
-/// Installs what brokers of these kinds need, one after the other, as packages want it.
+/// Installs what these brokers need.
 ///
 /// # Errors
 ///
 /// When something is missing and can't be installed; it says what and the way out.
-pub fn install(kinds: &[Kind], wanted: &Wanted) -> Result<(), String> {
-    kinds.iter().try_for_each(|kind| recipe(*kind).install(&wanted.options(*kind).checked()?))
+pub fn install(options: &Options) -> Result<(), String> {
+    let options = options.clone().checked()?;
+    recipe(options.kind).install(&options)
 }
 
 /// Where `cargo xtask up` keeps the brokers of that kind.
