@@ -6,6 +6,8 @@ mod cargo;
 mod ci;
 mod test;
 mod tidy;
+mod tools;
+mod up;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -50,6 +52,10 @@ enum Command {
         #[arg(long)]
         bless: bool,
     },
+    #[command(flatten)]
+    Brokers(up::Command),
+    #[command(flatten)]
+    Tools(tools::Command),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +75,8 @@ fn main() -> ExitCode {
         .pass_through(),
         Command::Bench { args } => bench(args),
         Command::Tidy { bless } => tidy::run(bless),
+        Command::Brokers(command) => command.run(),
+        Command::Tools(command) => command.run(),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("xtask: {error}");

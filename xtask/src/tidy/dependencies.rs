@@ -47,12 +47,13 @@ pub(super) fn check(dependencies: &Dependencies) -> Vec<Finding> {
     findings
 }
 
-/// Core 0, backends 1, facade 2, programs and tests 3; `None` for packages of others.
+/// Core 0, backends 1, facade 2, programs 3, tests 4; `None` for packages of others.
 fn level(package: &str) -> Option<u8> {
     match package {
         "messaging-core" => Some(0),
         "messaging" => Some(2),
-        "helixagent" | "xtask" | "tests-integration" | "only-memory" => Some(3),
+        "helixagent" | "xtask" | "only-memory" => Some(3),
+        "tests-integration" => Some(4),
         name if name.starts_with("messaging-") => Some(1),
         _ => None,
     }
@@ -71,6 +72,7 @@ mod tests {
         assert_eq!(findings("messaging-redis", "messaging-core"), 0);
         assert_eq!(findings("messaging", "messaging-redis"), 0);
         assert_eq!(findings("helixagent", "messaging"), 0);
+        assert_eq!(findings("tests-integration", "xtask"), 0);
         assert_eq!(findings("messaging-core", "messaging-memory"), 1);
         assert_eq!(findings("messaging-redis", "messaging-memory"), 1);
         assert_eq!(findings("messaging-memory", "messaging"), 1);

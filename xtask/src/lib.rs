@@ -1,0 +1,3 @@
+//! What `cargo xtask` and the tests share: real brokers on this machine.
+
+pub mod brokers;
