@@ -1,5 +1,7 @@
 //! The fault proxy, between a client and a server that answers with what it is sent.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::io::ErrorKind;
 use std::time::Duration;
 

@@ -46,6 +46,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         args: Vec<OsString>,
     },
+    /// Kill servers and consumers while messages flow: BACKEND --kills N --messages M --seed S
+    Chaos {
+        /// Passed on to the fault runner
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        args: Vec<OsString>,
+    },
     /// Check what no compiler checks: dependencies, names, lengths, generated tables
     Tidy {
         /// Rewrite the generated tables
@@ -74,6 +80,7 @@ fn main() -> ExitCode {
         .args(args)
         .pass_through(),
         Command::Bench { args } => bench(args),
+        Command::Chaos { args } => chaos(args),
         Command::Tidy { bless } => tidy::run(bless),
         Command::Brokers(command) => command.run(),
         Command::Tools(command) => command.run(),
@@ -82,6 +89,12 @@ fn main() -> ExitCode {
         eprintln!("xtask: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// Without optimisation the runner and not the broker would be the bottleneck.
+fn chaos(args: Vec<OsString>) -> Result<ExitCode, String> {
+    let run = ["run", "--release", "--quiet", "--package", "tests-integration", "--bin", "chaos"];
+    Cargo::run(run).args(["--"]).args(args).pass_through()
 }
 
 /// The benchmark compares the program with other ways to start processes, so it is built too.
