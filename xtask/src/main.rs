@@ -52,6 +52,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         args: Vec<OsString>,
     },
+    /// Make the broker have the topology's streams and groups: [--plan] [--check] [--file FILE] …
+    Provision {
+        /// Passed on to the program
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Check what no compiler checks: dependencies, names, lengths, generated tables
     Tidy {
         /// Rewrite the generated tables
@@ -81,6 +87,10 @@ fn main() -> ExitCode {
         .pass_through(),
         Command::Bench { args } => bench(args),
         Command::Chaos { args } => chaos(args),
+        Command::Provision { args } => {
+            let program = ["run", "--quiet", "--package", "helixagent", "--", "provision"];
+            Cargo::run(program).args(args).pass_through()
+        }
         Command::Tidy { bless } => tidy::run(bless),
         Command::Brokers(command) => command.run(),
         Command::Tools(command) => command.run(),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use messaging::driver::Target;
 use messaging::duration::parse_duration;
-use messaging::{GroupName, Pattern, Subject};
+use messaging::{GroupName, MessageId, Pattern, StreamName, Subject};
 
 /// Tasks and events over any broker, from the command line.
 ///
@@ -29,6 +30,18 @@ pub(crate) enum Command {
     /// Print the bodies of messages, one a line
     #[command(after_help = SUBSCRIBE_EXAMPLE)]
     Subscribe(SubscribeArgs),
+    /// Say what waits, what is in hand and how old the oldest of it is, per stream and group
+    #[command(after_help = LAG_EXAMPLE)]
+    Lag(LagArgs),
+    /// List the dead letters of a stream, or show one
+    #[command(after_help = DLQ_EXAMPLE)]
+    Dlq(DlqArgs),
+    /// Make the broker have the streams and groups of the topology
+    #[command(after_help = PROVISION_EXAMPLE)]
+    Provision(ProvisionArgs),
+    /// Reach the broker and say what is promised there, and which settings break it
+    #[command(after_help = DOCTOR_EXAMPLE)]
+    Doctor(DoctorArgs),
     /// Print the completion script for a shell
     #[command(after_help = "Example:\n  helixagent completions bash > helixagent.bash")]
     Completions {
@@ -46,8 +59,11 @@ Examples:
   helixagent work 'tasks.#' --from examples/tasks.jsonl -- jq .type
   helixagent work 'tasks.completion' --group completions --concurrency 8 -- ./complete.sh
 
-Exit status: 0 all handled; 1 something dead-lettered, bad or unfinished; 2 wrong use or
-configuration; 3 broker not reachable in time.";
+With --at-most-once a command that fails is only counted, and a line of --from that was not heard
+until 5 s after the last traffic is lost. Brokers that don't settle messages need it.
+
+Exit status: 0 all handled; 1 something dead-lettered, failed, lost, bad or unfinished; 2 wrong use
+or configuration; 3 broker not reachable in time.";
 
 const PUBLISH_EXAMPLE: &str = "\
 Example:
@@ -56,6 +72,31 @@ Example:
 const SUBSCRIBE_EXAMPLE: &str = "\
 Example:
   helixagent subscribe 'events.debate.#' --count 10";
+
+const LAG_EXAMPLE: &str = "\
+Example:
+  helixagent lag --group worker-1 --watch";
+
+const DLQ_EXAMPLE: &str = "\
+Examples:
+  helixagent dlq list tasks --limit 20
+  helixagent dlq show tasks 01890a5d-ac96-774b-bcce-b302099a8057";
+
+const PROVISION_EXAMPLE: &str = "\
+Shows what is created or changed, and does it. Repeating it is harmless. What the topology does not
+name is listed as unmanaged and left alone, unless it is deleted by its exact name.
+
+Examples:
+  helixagent provision --plan --file topology.toml
+  helixagent provision --delete 'group worker-0'
+
+Exit status: 0 nothing to do, or done; 2 drift, with --check; 1 an error.";
+
+const DOCTOR_EXAMPLE: &str = "\
+Example:
+  MESSAGING_BACKEND=redis-streams helixagent doctor
+
+Exit status: 0 fine; 1 a setting breaks a promise; 2 wrong configuration; 3 broker not reachable.";
 
 /// What `work` is told.
 #[derive(Debug, Args)]
@@ -72,6 +113,9 @@ pub(crate) struct WorkArgs {
     /// The group whose messages are shared
     #[arg(long, default_value = GroupName::DEFAULT)]
     pub(crate) group: GroupName,
+    /// Hear each message once or not at all: no group, no retry, no dead letter
+    #[arg(long, conflicts_with_all = ["group", "attempts"])]
+    pub(crate) at_most_once: bool,
     /// How many commands run at once; as many as there are processors unless set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: Option<u32>,
@@ -127,6 +171,79 @@ pub(crate) struct SubscribeArgs {
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
     /// Print subject, id, key, headers, attempt and body as one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `lag` is told.
+#[derive(Debug, Args)]
+pub(crate) struct LagArgs {
+    /// Only this group
+    #[arg(long)]
+    pub(crate) group: Option<GroupName>,
+    /// Repeat it each second until a signal
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Print one JSON object, each time on one line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `dlq` is told.
+#[derive(Debug, Args)]
+pub(crate) struct DlqArgs {
+    #[command(subcommand)]
+    pub(crate) command: DlqCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// List the dead letters of a stream, the oldest first
+    #[command(after_help = "Example:\n  helixagent dlq list tasks --limit 20 --json")]
+    List {
+        /// The stream, such as tasks
+        stream: StreamName,
+        /// List at most so many
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a dead letter with its headers and its body
+    #[command(after_help = "Example:\n  helixagent dlq show tasks task-17")]
+    Show {
+        /// The stream, such as tasks
+        stream: StreamName,
+        /// The message's id
+        id: MessageId,
+    },
+}
+
+/// What `provision` is told.
+#[derive(Debug, Args)]
+pub(crate) struct ProvisionArgs {
+    /// Show what there is to do, and change nothing
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Change nothing, and end with 2 if there is anything to create or to change
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// The topology; what MESSAGING_TOPOLOGY names unless set
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Delete something unmanaged with all that it keeps, such as 'group worker-0'; may be repeated
+    #[arg(long, value_name = "TARGET", conflicts_with = "check")]
+    pub(crate) delete: Vec<Target>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `doctor` is told.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

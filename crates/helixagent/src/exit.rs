@@ -14,6 +14,8 @@ pub(crate) struct Failure {
 pub(crate) const UNFINISHED: u8 = 1;
 /// Wrong use or configuration.
 const USAGE: u8 = 2;
+/// The broker is not as the topology says.
+pub(crate) const DRIFT: u8 = 2;
 /// The broker was not reachable in time.
 const UNREACHABLE: u8 = 3;
 
@@ -22,8 +24,8 @@ impl Failure {
         Self { code: USAGE, text: text.into() }
     }
 
-    pub(crate) fn unfinished(text: impl Into<String>) -> Self {
-        Self { code: UNFINISHED, text: text.into() }
+    pub(crate) fn unfinished(text: impl fmt::Display) -> Self {
+        Self { code: UNFINISHED, text: text.to_string() }
     }
 
     pub(crate) fn code(&self) -> ExitCode {

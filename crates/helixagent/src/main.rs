@@ -1,13 +1,19 @@
-//! The `helixagent` program: runs a command for each message, publishes and subscribes.
+//! The `helixagent` program: runs a command for each message, publishes, subscribes, and looks after
+//! the broker.
 
 #![expect(clippy::print_stderr, reason = "a program says on standard error what went wrong")]
 
 mod cli;
+mod dlq;
+mod doctor;
 mod exit;
+mod lag;
 mod lines;
 mod output;
+mod provision;
 mod publish;
 mod subscribe;
+mod table;
 mod work;
 
 use std::process::ExitCode;
@@ -45,6 +51,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             Command::Work(args) => work::run(args).await,
             Command::Publish(args) => publish::run(&args).await,
             Command::Subscribe(args) => subscribe::run(&args).await,
+            Command::Lag(args) => lag::run(&args).await,
+            Command::Dlq(args) => dlq::run(&args).await,
+            Command::Provision(args) => provision::run(&args).await,
+            Command::Doctor(args) => doctor::run(&args).await,
             Command::Completions { .. } => Ok(ExitCode::SUCCESS),
         }
     });

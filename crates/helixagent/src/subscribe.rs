@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use messaging::{Broker, Bytes, Delivery, Patterns, SubscribeSpec};
+use messaging::driver::Scope;
+use messaging::{Broker, Bytes, Feature, Heard, Patterns, Received, SubscribeSpec};
 use serde_json::{Value, json};
 
 use crate::cli::SubscribeArgs;
@@ -17,8 +18,16 @@ pub(crate) async fn run(args: &SubscribeArgs) -> Result<ExitCode, Failure> {
              subscription; choose a broker with MESSAGING_BACKEND, or use work --from FILE",
         ));
     }
+    let settles = broker.capabilities(Scope::Broker).has(Feature::Settlement);
+    let print = async {
+        if settles || args.group.is_some() {
+            return print_all(&broker, args, output::write).await;
+        }
+        eprintln!("at most once: {} keeps nothing for who is not there", broker.backend());
+        print_heard(&broker, args, output::write).await
+    };
     tokio::select! {
-        printed = print_all(&broker, args, output::write) => printed?,
+        printed = print => printed?,
         asked = messaging::stop_signal() => asked?,
     }
     broker.close().await?;
@@ -46,6 +55,24 @@ async fn print_all(
     Ok(())
 }
 
+/// As [`print_all`] where the broker keeps nothing for its subscribers. Gaps are in the log.
+async fn print_heard(
+    broker: &Broker,
+    args: &SubscribeArgs,
+    mut print: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let spec = SubscribeSpec::broadcast(&args.patterns)?;
+    let mut listener = broker.listen::<Bytes>(spec).await?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let Some(heard) = listener.next().await.transpose()? else { break };
+        let Heard::Message(message) = heard else { continue };
+        print(if args.json { described(&message) } else { line(&message) }.as_bytes())?;
+        left -= 1;
+    }
+    Ok(())
+}
+
 /// The body on one line: line breaks are escaped, as JSON has them only between tokens or so.
 fn line(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
@@ -57,8 +84,8 @@ fn line(body: &[u8]) -> String {
     line
 }
 
-fn described(delivery: &Delivery<Bytes>) -> String {
-    let message = delivery.message();
+fn described(received: &Received<Bytes>) -> String {
+    let message = received.message();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers: serde_json::Map<String, Value> =
         message.headers.iter().map(|(name, value)| (name.to_owned(), text(value).into())).collect();
@@ -70,7 +97,7 @@ fn described(delivery: &Delivery<Bytes>) -> String {
         "key": message.key.as_deref().map(text),
         "content_type": message.content_type.as_str(),
         "headers": headers,
-        "attempt": delivery.attempt(),
+        "attempt": received.attempt(),
         "body": body,
     })
     .to_string();
@@ -109,6 +136,27 @@ mod tests {
     #[tokio::test]
     async fn bodies_are_printed_one_a_line() {
         assert_eq!(printed(&["--count", "2"]).await, "{\"a\":1}\ntwo\\nlines\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_heard_is_printed_the_same_way() {
+        let words = ["helixagent", "subscribe", "tasks.#", "--count", "1", "--json"];
+        let Command::Subscribe(args) = Cli::try_parse_from(words).unwrap().command else {
+            panic!()
+        };
+        let broker = messaging::connect().await.unwrap();
+        let mut line = Value::Null;
+        let heard = print_heard(&broker, &args, |piece| {
+            line = serde_json::from_slice(piece).unwrap();
+            Ok(())
+        });
+        let publish = async {
+            let message = Message::new(Subject::from_static("tasks.x"), "{\"a\":1}");
+            broker.publish_message(message).await.unwrap();
+        };
+        let (heard, ()) = tokio::join!(heard, publish);
+        heard.unwrap();
+        assert_eq!((&line["subject"], &line["body"]["a"]), (&json!("tasks.x"), &json!(1)));
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-pub use self::admin::{Action, Admin, Change, Health, Lag, Plan};
+pub use self::admin::{Action, Admin, Change, Health, Lag, Plan, Promise, Standing, Target};
 pub use self::delivery::{Arrivals, Incoming, Settle, Settled, Settlement, Token};
 pub use self::publish::{Assurance, Outgoing, Receipt};
 pub use self::reader::{ReadSpec, Reader, Record};

@@ -50,6 +50,20 @@ impl Subject {
         text.parse()
     }
 
+    /// The subject of a message that a foreign client left without one: the stream and the `type`
+    /// of its JSON object where that is legal, else the stream alone.
+    #[must_use]
+    pub fn of_foreign(stream: &StreamName, body: &[u8]) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Typed {
+            r#type: String,
+        }
+        let typed = serde_json::from_slice(body).ok();
+        let subject = typed.and_then(|Typed { r#type: kind }| Self::of(stream, &kind).ok());
+        // A stream's name is a legal first word.
+        subject.unwrap_or_else(|| Self(Repr::Shared(stream.name().into())))
+    }
+
     /// The first word: the stream.
     #[must_use]
     pub fn stream(&self) -> &str {
@@ -185,6 +199,15 @@ const fn starts_with_word(bytes: &[u8], word: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_foreign_message_gets_the_subject_of_its_type_where_that_is_legal() {
+        let stream: StreamName = "tasks".parse().unwrap();
+        let of = |body: &str| Subject::of_foreign(&stream, body.as_bytes()).to_string();
+        assert_eq!(of(r#"{"type": "debate.round", "id": 1}"#), "tasks.debate.round");
+        assert_eq!(of(r#"{"type": "a b"}"#), "tasks");
+        assert_eq!(of("no JSON"), "tasks");
+    }
 
     #[test]
     fn a_subject_is_words_and_the_first_is_the_stream() {

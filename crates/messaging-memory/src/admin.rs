@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, future};
-use messaging_core::driver::{Admin, Health, Lag, Plan, ReadSpec, Reader, Record};
+use messaging_core::driver::{Admin, Health, Lag, Plan, Promise, ReadSpec, Reader, Record, Target};
 use messaging_core::{GroupName, Result, Topology};
 use tokio::time::Instant;
 
@@ -20,6 +20,10 @@ impl Admin for Memory {
         future::ready(self.0.store.with(|state| state.apply(topology))).boxed()
     }
 
+    fn delete<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<()>> {
+        future::ready(self.0.store.with(|state| state.delete(target))).boxed()
+    }
+
     fn lag<'a>(&'a self, group: Option<&'a GroupName>) -> BoxFuture<'a, Result<Vec<Lag>>> {
         let now = Instant::now();
         future::ready(self.0.store.with(|state| state.lag(group, now))).boxed()
@@ -30,6 +34,14 @@ impl Admin for Memory {
             Health::not_serving("this connection was closed")
         } else {
             Health::serving()
+                .with_version(env!("CARGO_PKG_VERSION"))
+                .with_promise(Promise::kept(
+                    "a confirmed publish reaches every group at least once",
+                ))
+                .with_promise(Promise::not_made(
+                    "a confirmed publish survives a crash of the broker",
+                    "the broker is this process, and nothing survives it",
+                ))
         };
         future::ready(Ok(health)).boxed()
     }

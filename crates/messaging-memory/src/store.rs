@@ -1,5 +1,6 @@
 //! The state of the broker: streams, groups and listeners, behind one lock.
 
+mod delete;
 mod garbage;
 mod group;
 mod lanes;
@@ -34,7 +35,7 @@ use self::stream::{Arrival, Route, Stream};
 pub(crate) use self::subscribe::Seat;
 use crate::config::MemoryConfig;
 use crate::driver::NAME;
-use crate::error::{closed, stale};
+use crate::error::{closed, stale, unknown_stream};
 
 /// The broker. Every operation takes its one lock, briefly, and wakes others after it.
 #[derive(Debug)]
@@ -136,7 +137,7 @@ impl Store {
 
 impl State {
     pub(crate) fn stream(&self, name: &StreamName) -> Option<u32> {
-        let found = self.streams.iter().position(|stream| stream.name == *name)?;
+        let found = self.streams.iter().position(|stream| stream.name == *name && !stream.gone)?;
         Some(found as u32)
     }
 
@@ -149,7 +150,9 @@ impl State {
         now: Instant,
     ) {
         let Some(entry) = self.streams.get_mut(stream as usize) else { return };
-        if !entry.arrivals.is_empty() || !entry.make_room(now) {
+        if entry.gone {
+            outgoing.resolve(Err(unknown_stream(&entry.name, "publish")));
+        } else if !entry.arrivals.is_empty() || !entry.make_room(now) {
             entry.arrivals.push_back(Arrival::Published { connection, outgoing });
         } else if outgoing.begin(now) {
             self.keep_published(stream, outgoing, now);

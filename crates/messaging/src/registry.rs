@@ -65,6 +65,14 @@ impl Registry {
     /// # Errors
     /// As [`connect`](crate::connect).
     pub async fn connect(&self, environment: &Environment) -> Result<Broker> {
+        self.builder(environment).await?.open().await
+    }
+
+    /// As [`Registry::connect`], for whoever opens the broker otherwise.
+    ///
+    /// # Errors
+    /// As [`connect`](crate::connect).
+    pub async fn builder(&self, environment: &Environment) -> Result<BrokerBuilder> {
         let name = environment.get(BACKEND)?.unwrap_or("memory");
         let backend = self.0.iter().find(|backend| backend.name == name);
         let backend = backend.ok_or_else(|| self.unknown(name))?;
@@ -73,7 +81,7 @@ impl Registry {
             None => messaging_core::Topology::default(),
         };
         let builder = (backend.open)(environment).await?;
-        builder.topology(topology).observer(LogNotices::new(backend.name)).open().await
+        Ok(builder.topology(topology).observer(LogNotices::new(backend.name)))
     }
 
     fn unknown(&self, name: &str) -> Error {

@@ -46,6 +46,27 @@ async fn a_topology_file_is_used_and_a_missing_one_is_named() {
     assert!(text.contains("missing.toml"), "{text}");
 }
 
+#[tokio::test]
+async fn a_broker_opened_as_found_has_only_what_was_there() {
+    let builder = Registry::compiled_in().builder(&Environment::default()).await.unwrap();
+    let broker = builder.as_found().open().await.unwrap();
+    let plan = broker.admin().unwrap().plan(&broker.topology()).await.unwrap();
+    assert_eq!(plan.changes.len(), broker.topology().streams.len());
+}
+
+#[tokio::test]
+async fn connecting_creates_streams_and_no_groups() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "[[stream]]\nname = \"jobs\"\nkind = \"work\"\n\
+                [[group]]\nname = \"g\"\npatterns = [\"jobs.#\"]\n";
+    std::fs::write(file.path(), text).unwrap();
+    let environment = Environment::default().with("MESSAGING_TOPOLOGY", file.path());
+    let broker = Registry::compiled_in().connect(&environment).await.unwrap();
+    let plan = broker.admin().unwrap().plan(&broker.topology()).await.unwrap();
+    let steps: Vec<&str> = plan.changes.iter().map(|change| &*change.target).collect();
+    assert_eq!(steps, ["group g"]);
+}
+
 #[test]
 fn an_environment_shows_no_values() {
     let environment = Environment::default().with("REDIS_PASSWORD", "hunter2");

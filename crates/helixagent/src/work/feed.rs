@@ -1,4 +1,4 @@
-//! Publishes the lines of a file, each tracked by headers of ours.
+//! Publishes the lines of a file, each on the books until it is done.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use messaging::{
 use tokio::sync::mpsc;
 
 use super::document;
-use super::ledger::{LINE, Ledger, RUN};
+use super::track::Track;
 use crate::exit::Failure;
 use crate::lines::Line;
 
@@ -22,7 +22,7 @@ pub(super) struct Feed {
     name: String,
     lines: mpsc::Receiver<Line>,
     patterns: Patterns,
-    ledger: Arc<Ledger>,
+    books: Arc<dyn Track>,
 }
 
 /// What was read and never published.
@@ -37,10 +37,10 @@ impl Feed {
         name: String,
         lines: mpsc::Receiver<Line>,
         patterns: Patterns,
-        ledger: Arc<Ledger>,
+        books: Arc<dyn Track>,
     ) -> Result<Self, Failure> {
         let broker = broker.clone();
-        let mut feed = Self { publishers: HashMap::new(), broker, name, lines, patterns, ledger };
+        let mut feed = Self { publishers: HashMap::new(), broker, name, lines, patterns, books };
         for stream in ["tasks", "events"] {
             if feed.broker.topology().stream(stream).is_some() {
                 let publisher = feed.broker.publisher(SendSpec::to(stream)?).await?;
@@ -64,7 +64,7 @@ impl Feed {
                         unconfirmed.push(answer(line, message, pending));
                     }
                 }
-                line = self.lines.recv() => {
+                line = next(&*self.books, &mut self.lines) => {
                     let Some(Line { number, bytes }) = line else { break };
                     if let Some((message, pending)) = self.publish_line(number, bytes).await {
                         unconfirmed.push(answer(number, message, pending));
@@ -77,7 +77,7 @@ impl Feed {
                 unconfirmed.push(answer(line, message, pending));
             }
         }
-        self.ledger.end_of_input();
+        self.books.end_of_input();
     }
 
     async fn publish_line(
@@ -85,14 +85,12 @@ impl Feed {
         line: u64,
         bytes: Result<Bytes, String>,
     ) -> Option<(Message, Pending<Receipt>)> {
-        let made = bytes.map_err(|why| Error::new(ErrorKind::Undecodable, why)).and_then(|bytes| {
-            document::message(&bytes, &self.patterns)?
-                .with_header(RUN, self.ledger.run().to_owned())?
-                .with_header(LINE, line.to_string())
-        });
+        let made = bytes
+            .map_err(|why| Error::new(ErrorKind::Undecodable, why))
+            .and_then(|bytes| document::message(&bytes, &self.patterns))
+            .and_then(|message| self.books.add(line, message));
         match made {
             Ok(message) => {
-                self.ledger.add(line, message.body.clone());
                 let pending = self.hand_over(line, &message).await?;
                 Some((message, pending))
             }
@@ -116,7 +114,7 @@ impl Feed {
         loop {
             match publisher.enqueue_message(message.clone()).await {
                 Ok(pending) => {
-                    self.ledger.sent(line);
+                    self.books.sent(line);
                     return Some(pending);
                 }
                 Err(error) if *error.kind() == ErrorKind::NotSent => {}
@@ -149,7 +147,7 @@ impl Feed {
     }
 
     fn refuse(&self, line: u64, error: &Error) {
-        self.ledger.bad(line, &format!("{}:{line}: {error}", self.name));
+        self.books.bad(line, &format!("{}:{line}: {error}", self.name));
     }
 
     /// What is left to read, of standard input only what has been read already.
@@ -164,6 +162,17 @@ impl Feed {
             }
         }
     }
+}
+
+/// The next line, once there is room for it. Cancelling it loses neither.
+async fn next(books: &dyn Track, lines: &mut mpsc::Receiver<Line>) -> Option<Line> {
+    let Some(room) = books.room() else { return lines.recv().await };
+    // The room is never closed.
+    let permit = room.acquire().await.ok()?;
+    let line = lines.recv().await?;
+    // It is given back with the line.
+    permit.forget();
+    Some(line)
 }
 
 async fn answer(

@@ -5,17 +5,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use messaging::driver::Settlement;
 use messaging::{Bytes, Message, MessageId, Outcome, Result, WorkerReport};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::pieces::Pieces;
 use super::summary::Tally;
+use super::track::{Track, Unfinished};
 
 /// The header that names the run which published a message.
-pub(super) const RUN: &str = "work-run";
+const RUN: &str = "work-run";
 
 /// The header that names the line a message was made from.
-pub(super) const LINE: &str = "work-line";
+const LINE: &str = "work-line";
 
 /// The lines of one run.
 #[derive(Debug)]
@@ -35,54 +36,22 @@ struct Books {
 
 /// A line that is not settled.
 #[derive(Debug)]
-pub(super) struct Open {
-    pub(super) bytes: Bytes,
+struct Open {
+    bytes: Bytes,
     /// Whether the command was ever started for it.
-    pub(super) started: bool,
+    started: bool,
     /// Whether it was handed to the broker.
-    pub(super) sent: bool,
+    sent: bool,
     since: Instant,
 }
 
-/// The first so many dead letters are shown with their reasons.
-const SHOWN: usize = 5;
+/// The first so many failures are shown with their reasons.
+pub(super) const SHOWN: usize = 5;
 
 impl Ledger {
     pub(super) fn new(pieces: Pieces) -> Self {
         let run = MessageId::generate().to_string();
         Self { run, books: Mutex::default(), changed: Notify::new(), pieces }
-    }
-
-    pub(super) fn run(&self) -> &str {
-        &self.run
-    }
-
-    /// A line is about to be sent.
-    pub(super) fn add(&self, line: u64, bytes: Bytes) {
-        let open = Open { bytes, started: false, sent: false, since: Instant::now() };
-        self.books().open.insert(line, open);
-    }
-
-    /// A line was handed to the broker.
-    pub(super) fn sent(&self, line: u64) {
-        self.books().mark_sent(line);
-    }
-
-    /// A line was not published, as `text` says.
-    pub(super) fn bad(&self, line: u64, text: &str) {
-        let mut books = self.books();
-        if books.open.remove(&line).is_some_and(|open| open.sent) {
-            books.tally.published -= 1;
-        }
-        books.tally.bad += 1;
-        drop(books);
-        self.pieces.say(text);
-        self.changed.notify_one();
-    }
-
-    pub(super) fn end_of_input(&self) {
-        self.books().input_ended = true;
-        self.changed.notify_one();
     }
 
     /// The command is started for a message.
@@ -151,7 +120,7 @@ impl Ledger {
         &self,
         report: &Result<WorkerReport>,
         without_file: bool,
-    ) -> (Tally, BTreeMap<u64, Open>) {
+    ) -> (Tally, Vec<Unfinished>) {
         let mut books = self.books();
         let mut tally = std::mem::take(&mut books.tally);
         let open = std::mem::take(&mut books.open);
@@ -165,7 +134,15 @@ impl Ledger {
             tally.returned = sent().filter(|open| open.started).count() as u64;
             tally.left = sent().filter(|open| !open.started).count() as u64;
         }
-        (tally, open)
+        let unfinished = |(line, open): (u64, Open)| {
+            let state = match (open.sent, open.started) {
+                (false, _) => "not published",
+                (true, true) => "returned",
+                (true, false) => "left",
+            };
+            Unfinished { line, bytes: open.bytes, state }
+        };
+        (tally, open.into_iter().map(unfinished).collect())
     }
 
     fn line_of(&self, message: &Message) -> Option<u64> {
@@ -175,6 +152,41 @@ impl Ledger {
 
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Track for Ledger {
+    fn add(&self, line: u64, message: Message) -> Result<Message> {
+        let message =
+            message.with_header(RUN, self.run.clone())?.with_header(LINE, line.to_string())?;
+        let bytes = message.body.clone();
+        let open = Open { bytes, started: false, sent: false, since: Instant::now() };
+        self.books().open.insert(line, open);
+        Ok(message)
+    }
+
+    fn sent(&self, line: u64) {
+        self.books().mark_sent(line);
+    }
+
+    fn bad(&self, line: u64, text: &str) {
+        let mut books = self.books();
+        if books.open.remove(&line).is_some_and(|open| open.sent) {
+            books.tally.published -= 1;
+        }
+        books.tally.bad += 1;
+        drop(books);
+        self.pieces.say(text);
+        self.changed.notify_one();
+    }
+
+    fn end_of_input(&self) {
+        self.books().input_ended = true;
+        self.changed.notify_one();
+    }
+
+    fn room(&self) -> Option<&Semaphore> {
+        None
     }
 }
 

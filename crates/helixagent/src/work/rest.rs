@@ -1,6 +1,5 @@
 //! What was not finished: named line by line, and written for another run.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use messaging::Bytes;
 
 use super::feed::Unread;
-use super::ledger::Open;
+use super::track::Unfinished;
 use crate::exit::Failure;
 use crate::lines::Source;
 
@@ -28,25 +27,20 @@ impl Rest {
     pub(super) fn write(
         self,
         source: &Option<Source>,
-        open: BTreeMap<u64, Open>,
+        open: Vec<Unfinished>,
         unread: Vec<Unread>,
     ) -> Result<(), Failure> {
         let Some(source) = source else { return Ok(()) };
         let name = source.name();
         let mut err = io::stderr().lock();
-        for (line, open) in &open {
-            let state = match (open.sent, open.started) {
-                (false, _) => "not published",
-                (true, true) => "returned",
-                (true, false) => "left",
-            };
+        for Unfinished { line, state, .. } in &open {
             writeln!(err, "{name}:{line}: {state}").ok();
         }
         if let (Some(first), Some(last)) = (unread.first(), unread.last()) {
             writeln!(err, "{name}:{}: not published, up to line {}", first.line, last.line).ok();
         }
         let Some((path, file)) = self.0 else { return Ok(()) };
-        let lines = open.into_values().map(|open| open.bytes);
+        let lines = open.into_iter().map(|open| open.bytes);
         write_lines(file, lines.chain(unread.into_iter().map(|unread| unread.bytes)))
             .map_err(|error| Failure::unfinished(format!("--rest {}: {error}", path.display())))
     }

@@ -18,6 +18,10 @@ pub(super) struct Tally {
     pub(super) returned: u64,
     pub(super) left: u64,
     pub(super) elsewhere: u64,
+    /// At most once: what was never heard, or not to its end.
+    pub(super) lost: Option<u64>,
+    /// At most once: what the gaps count.
+    pub(super) missed: u64,
     /// From publish to ack.
     pub(super) latencies: Vec<Duration>,
     pub(super) reasons: Vec<String>,
@@ -29,6 +33,7 @@ pub(super) struct Ends {
     handled: u64,
     retried: u64,
     dead_lettered: u64,
+    failed: u64,
 }
 
 /// The summary, as it is printed.
@@ -40,6 +45,10 @@ pub(super) struct Summary {
     handled: u64,
     retried: u64,
     dead_lettered: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
     returned: u64,
     left: u64,
     elsewhere: u64,
@@ -63,8 +72,17 @@ impl Ends {
         }
     }
 
+    /// A command ended, and nothing follows from how.
+    pub(super) const fn count_end(&mut self, succeeded: bool) {
+        if succeeded {
+            self.handled += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+
     pub(super) const fn settled(&self) -> u64 {
-        self.handled + self.dead_lettered
+        self.handled + self.dead_lettered + self.failed
     }
 }
 
@@ -84,6 +102,8 @@ impl Summary {
             handled: tally.ours.handled,
             retried: tally.ours.retried,
             dead_lettered: tally.ours.dead_lettered,
+            failed: tally.lost.map(|_| tally.ours.failed),
+            lost: tally.lost,
             returned: tally.returned,
             left: tally.left,
             elsewhere: tally.elsewhere,
@@ -98,8 +118,9 @@ impl Summary {
     }
 
     /// Whether everything was handled, here or by another member.
-    pub(super) const fn is_clean(&self) -> bool {
-        self.dead_lettered + self.bad + self.returned + self.left == 0
+    pub(super) fn is_clean(&self) -> bool {
+        let at_most_once = self.failed.unwrap_or_default() + self.lost.unwrap_or_default();
+        self.dead_lettered + self.bad + self.returned + self.left + at_most_once == 0
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -111,21 +132,24 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms"));
         writeln!(f, "backend        {} ({})", self.backend, self.address)?;
-        for (name, count) in [
-            ("published", self.published),
-            ("handled", self.handled),
-            ("retried", self.retried),
-            ("dead-lettered", self.dead_lettered),
-            ("returned", self.returned),
-            ("left", self.left),
-            ("elsewhere", self.elsewhere),
-            ("foreign", self.foreign),
-            ("bad lines", self.bad),
-        ] {
+        let ends = match (self.failed, self.lost) {
+            (Some(failed), Some(lost)) => vec![("failed", failed), ("lost", lost)],
+            _ => vec![
+                ("retried", self.retried),
+                ("dead-lettered", self.dead_lettered),
+                ("returned", self.returned),
+                ("left", self.left),
+                ("elsewhere", self.elsewhere),
+            ],
+        };
+        let first = [("published", self.published), ("handled", self.handled)];
+        let last = [("foreign", self.foreign), ("bad lines", self.bad)];
+        for (name, count) in first.into_iter().chain(ends).chain(last) {
             writeln!(f, "{name:<14} {count}")?;
         }
+        let what = if self.lost.is_some() { "failed" } else { "dead letter" };
         for reason in &self.reasons {
-            writeln!(f, "  dead letter {reason}")?;
+            writeln!(f, "  {what} {reason}")?;
         }
         writeln!(f, "duration       {} s, {} messages/s", self.seconds, self.rate)?;
         write!(f, "publish to ack p50 {}, p99 {}", ms(self.p50_ms), ms(self.p99_ms))
@@ -145,6 +169,25 @@ fn round(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_lost_or_failed_is_shown_at_most_once_only_and_is_not_clean() {
+        let summary = |lost, failed| {
+            let mut tally = Tally { published: 2, lost, ..Tally::default() };
+            (0..failed).for_each(|_| tally.ours.count_end(false));
+            Summary::new("redis", "here".to_owned(), tally, 1.0)
+        };
+        let plain = summary(None, 0);
+        assert!(plain.is_clean() && !plain.to_json().contains("lost"));
+        assert!(plain.to_string().contains("dead-lettered  0"));
+        assert!(summary(Some(0), 0).is_clean());
+        for bad in [summary(Some(1), 0), summary(Some(0), 1)] {
+            assert!(!bad.is_clean());
+            assert!(bad.to_json().contains("\"lost\":") && bad.to_json().contains("\"failed\":"));
+            let text = bad.to_string();
+            assert!(text.contains("lost           ") && !text.contains("dead"), "{text}");
+        }
+    }
 
     #[test]
     fn percentiles_are_of_what_was_seen() {

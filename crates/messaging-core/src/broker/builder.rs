@@ -18,6 +18,7 @@ pub struct BrokerBuilder {
     window: Room,
     max_body: usize,
     observer: Option<Arc<dyn Observer>>,
+    as_found: bool,
 }
 
 impl BrokerBuilder {
@@ -28,6 +29,7 @@ impl BrokerBuilder {
             window: Room { messages: 8_192, bytes: 64 * 1024 * 1024 },
             max_body: 1024 * 1024,
             observer: None,
+            as_found: false,
         }
     }
 
@@ -56,15 +58,27 @@ impl BrokerBuilder {
         self
     }
 
+    /// Leaves the broker as it is found: nothing is created. For whoever looks before changing.
+    pub const fn as_found(mut self) -> Self {
+        self.as_found = true;
+        self
+    }
+
     /// Opens the broker and creates the topology's streams where the backend has any.
+    ///
+    /// Groups are created by [`Broker::provision`] or by their first member: one that exists keeps
+    /// its patterns whoever connects.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for a topology that
     /// contradicts itself, or what the broker refuses.
     pub async fn open(self) -> Result<Broker> {
         self.topology.validate()?;
-        if let Some(admin) = self.driver.facets().admin {
-            admin.apply(&self.topology).await?;
+        if let Some(admin) = self.driver.facets().admin
+            && !self.as_found
+        {
+            let streams = Topology { groups: Vec::new(), ..self.topology.clone() };
+            admin.apply(&streams).await?;
         }
         Ok(Broker {
             shared: Arc::new(Shared {

@@ -12,8 +12,11 @@ impl Timestamp {
     /// This moment, in UTC, to the millisecond.
     #[must_use]
     pub fn now() -> Self {
-        let now = jiff::Timestamp::now();
-        let millis = jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+        Self::of(jiff::Timestamp::now())
+    }
+
+    fn of(instant: jiff::Timestamp) -> Self {
+        let millis = jiff::Timestamp::from_millisecond(instant.as_millisecond()).unwrap_or(instant);
         Self(format!("{millis:.3}").into())
     }
 
@@ -29,6 +32,13 @@ impl Timestamp {
         // The text was read once when this was made, so the epoch stands for no real failure.
         let instant = self.0.parse::<jiff::Timestamp>().unwrap_or_default();
         instant.try_into().unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+/// In UTC, to the millisecond; a time outside the years of RFC 3339 becomes the epoch.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        Self::of(time.try_into().unwrap_or_default())
     }
 }
 
@@ -78,6 +88,8 @@ mod tests {
         let now = Timestamp::now();
         assert_eq!(now.as_str().parse::<Timestamp>().unwrap(), now);
         assert_eq!(now.as_str().len(), "2026-01-16T10:00:00.000Z".len());
+        let later = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        assert_eq!(Timestamp::from(later).as_str(), "1970-01-01T00:00:01.500Z");
     }
 
     #[test]

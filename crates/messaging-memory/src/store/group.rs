@@ -179,7 +179,7 @@ impl Group {
         let key = self.members.insert(member);
         if let Order::Lanes(lanes) = &mut self.order {
             for (number, stream) in (0..).zip(streams) {
-                if self.shape.concerns(&stream.name) {
+                if !stream.gone && self.shape.concerns(&stream.name) {
                     lanes.add(number, stream.lanes);
                 }
             }

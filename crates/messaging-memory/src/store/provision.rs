@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use messaging_core::driver::{Action, Change, Lag, Plan};
+use messaging_core::driver::{Action, Change, Lag, Plan, Target};
 use messaging_core::spec::Source;
 use messaging_core::topology::{GroupConfig, StreamConfig, StreamKind};
 use messaging_core::{Error, ErrorKind, GroupName, Result, Start, Topology};
@@ -24,11 +24,7 @@ impl State {
         for config in &topology.groups {
             plan.changes.extend(self.plan_group(config)?);
         }
-        let unnamed = |stream: &&Stream| {
-            !stream.name.is_dead_letters() && topology.stream(stream.name.name()).is_none()
-        };
-        plan.unmanaged =
-            self.streams.iter().filter(unnamed).map(|s| format!("stream {}", s.name)).collect();
+        plan.unmanaged = self.unmanaged(topology)?;
         Ok(plan)
     }
 
@@ -43,6 +39,29 @@ impl State {
         }
         self.forget_routes();
         Ok(plan)
+    }
+
+    /// Streams, then groups, that the topology does not name.
+    fn unmanaged(&self, topology: &Topology) -> Result<Vec<String>> {
+        let unnamed = |stream: &&Stream| {
+            let known = || topology.stream(stream.name.name()).is_some();
+            !stream.gone && !stream.name.is_dead_letters() && !known()
+        };
+        let streams = self.streams.iter().filter(unnamed);
+        let mut all: Vec<String> =
+            streams.map(|stream| Target::Stream(stream.name.clone()).to_string()).collect();
+        let mut groups: Vec<&str> = self
+            .named
+            .keys()
+            .filter(|(_, dead_letters_of)| dead_letters_of.is_none())
+            .map(|(name, _)| &**name)
+            .filter(|name| !topology.groups.iter().any(|group| group.name.as_str() == *name))
+            .collect();
+        groups.sort_unstable();
+        for name in groups {
+            all.push(Target::Group(name.parse()?).to_string());
+        }
+        Ok(all)
     }
 
     fn plan_stream(&self, config: &StreamConfig) -> Result<Option<Change>> {
@@ -61,7 +80,7 @@ impl State {
             return Err(Error::new(ErrorKind::InvalidConfig, text).at(NAME, "provision"));
         }
         let found = describe(stream.kind, stream.lanes.get(), stream.retention);
-        let drift = || Change::new(Action::Alter, target, format!("{found} to {wanted}"));
+        let drift = || Change::new(Action::Alter, target, moved(&found, &wanted));
         Ok((found != wanted).then(drift))
     }
 
@@ -82,7 +101,7 @@ impl State {
             );
             return Err(Error::new(ErrorKind::InvalidConfig, text).at(NAME, "provision"));
         }
-        Ok(Some(Change::new(Action::Alter, target, format!("{found} to {wanted_text}"))))
+        Ok(Some(Change::new(Action::Alter, target, moved(&found, &wanted_text))))
     }
 
     fn apply_stream(&mut self, config: &StreamConfig) {
@@ -91,11 +110,13 @@ impl State {
             (&config.name, config.kind, config.retention),
             (&dead_letters, StreamKind::Log, Some(config.dead_letter_retention)),
         ] {
-            let number = self.stream(name).unwrap_or_else(|| {
+            let known = self.streams.iter().position(|stream| stream.name == *name);
+            let number = known.unwrap_or_else(|| {
                 self.streams.push(Stream::new(name.clone(), kind, self.bound));
-                self.streams.len() as u32 - 1
+                self.streams.len() - 1
             });
-            if let Some(stream) = self.streams.get_mut(number as usize) {
+            if let Some(stream) = self.streams.get_mut(number) {
+                stream.gone = false;
                 stream.kind = kind;
                 stream.lanes = config.lanes;
                 stream.retention = retention;
@@ -134,20 +155,23 @@ impl State {
     /// What waits, per group and stream.
     pub(crate) fn lag(&self, wanted: Option<&GroupName>, now: Instant) -> Result<Vec<Lag>> {
         let mut rows = Vec::new();
+        let mut found = false;
         for (_, group) in self.groups.iter() {
             let Some(name) = &group.name else { continue };
             if wanted.is_some_and(|wanted| wanted.as_str() != name) {
                 continue;
             }
+            found = true;
             let name: GroupName = name.parse()?;
             let streams = (0..).zip(&self.streams);
-            let concerned = streams.filter(|(_, stream)| group.shape.concerns(&stream.name));
+            let concerned =
+                streams.filter(|(_, stream)| !stream.gone && group.shape.concerns(&stream.name));
             rows.extend(
                 concerned.map(|(number, stream)| lag_of(group, &name, number, stream, now)),
             );
         }
         match wanted {
-            Some(wanted) if rows.is_empty() => {
+            Some(wanted) if !found => {
                 let text = format!("group {wanted} does not exist");
                 Err(Error::new(ErrorKind::NotFound, text).at(NAME, "lag"))
             }
@@ -177,6 +201,10 @@ fn shape(config: &GroupConfig) -> Shape {
         ordered: config.ordered,
         priority: config.priority,
     }
+}
+
+fn moved(now: &str, asked: &str) -> String {
+    format!("now {now}, asked {asked}")
 }
 
 fn describe(kind: StreamKind, lanes: u32, retention: Option<Duration>) -> String {

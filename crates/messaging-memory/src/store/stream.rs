@@ -22,6 +22,8 @@ pub(super) struct Stream {
     pub(super) lanes: NonZeroU32,
     pub(super) retention: Option<Duration>,
     pub(super) log: Log,
+    /// Whether it was deleted. Its place and its numbers are kept for when it comes again.
+    pub(super) gone: bool,
     /// Who receives a subject. Cleared whenever a group or listener comes, goes or changes.
     routes: HashMap<Subject, Arc<Route>>,
     /// The route that was asked for last, as the next message often goes the same way.
@@ -66,6 +68,7 @@ impl Stream {
             lanes: NonZeroU32::MIN,
             retention: None,
             log: Log::default(),
+            gone: false,
             routes: HashMap::new(),
             latest: None,
             arrivals: VecDeque::new(),
@@ -146,6 +149,13 @@ impl Stream {
     pub(super) fn forget_routes(&mut self) {
         self.routes.clear();
         self.latest = None;
+    }
+
+    /// Forgets everything, whoever needs it.
+    pub(super) fn clear(&mut self) -> Vec<Entry> {
+        self.idle.clear();
+        let kept: Vec<u64> = self.log.from(0).map(|(seq, _)| seq).collect();
+        kept.into_iter().filter_map(|seq| self.forget(seq)).collect()
     }
 
     fn is_full(&self) -> bool {

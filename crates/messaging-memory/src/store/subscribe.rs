@@ -8,6 +8,7 @@ use messaging_core::{Error, ErrorKind, Result, Start};
 use super::group::{Group, Member, Shape};
 use super::listener::Listener;
 use super::queue::Place;
+use super::stream::Stream;
 use super::{Key, State, Taken};
 use crate::driver::NAME;
 use crate::error::unknown_stream;
@@ -92,7 +93,8 @@ impl State {
     /// A position means something in one stream only, and only in a stream of ours.
     fn check_start(&self, shape: &Shape, start: Start) -> Result<()> {
         let Start::Position(position) = start else { return Ok(()) };
-        let streams = self.streams.iter().filter(|stream| shape.concerns(&stream.name)).count();
+        let concerned = |stream: &&Stream| !stream.gone && shape.concerns(&stream.name);
+        let streams = self.streams.iter().filter(concerned).count();
         if streams == 1 && position.backend() == NAME {
             return Ok(());
         }
@@ -163,7 +165,7 @@ impl State {
         }
     }
 
-    fn remove_group(&mut self, key: Key) {
+    pub(super) fn remove_group(&mut self, key: Key) {
         let Some(group) = self.groups.remove(key) else { return };
         self.forget_routes();
         let in_hand = group.hands.iter().map(|(_, hand)| hand.place);

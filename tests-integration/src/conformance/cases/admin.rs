@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use messaging::driver::{Action, Lag, Scope};
+use messaging::driver::{Action, Lag, Scope, Target};
 use messaging::topology::{GroupConfig, StreamConfig, StreamKind};
 use messaging::{Broker, Bytes, ErrorKind, Feature, Patterns};
 
@@ -19,6 +19,8 @@ cases! {
     provisioning_twice_changes_nothing_and_drift_is_reported [] [Provision];
     a_provisioned_group_gets_what_comes_before_its_first_member [] [Settlement, Groups, Provision];
     provisioning_changes_the_patterns_of_a_group [] [Settlement, Groups, Provision];
+    groups_outside_the_topology_are_unmanaged_and_no_drift [] [Groups, Provision];
+    deleting_takes_what_is_named_and_nothing_else [] [Settlement, Groups, Provision];
     a_broker_that_serves_says_so [] [Provision];
 }
 
@@ -109,11 +111,55 @@ async fn provisioning_changes_the_patterns_of_a_group(stage: Stage) {
     let wanted = topology().group(GroupConfig::new("g".parse().unwrap(), patterns));
     let plan = broker.provision(wanted).await.unwrap();
     assert_eq!(plan.changes[0].action, Action::Alter);
+    let detail = &plan.changes[0].detail;
+    assert!(detail.contains("tasks.a") && detail.contains("tasks.b"), "{detail}");
     publish(&broker, "tasks.a", "not wanted").await;
     publish(&broker, "tasks.b", "wanted").await;
     let mut consumer = consume(&broker, group("g", "tasks.b")).await;
     assert_eq!(bodies(&mut consumer, 1).await, ["wanted"]);
     silence(&mut consumer).await;
+}
+
+async fn groups_outside_the_topology_are_unmanaged_and_no_drift(stage: Stage) {
+    let broker = stage.broker().await;
+    drop(consume(&broker, group("theirs", "tasks.#")).await);
+    let patterns = Patterns::new(["events.#"]).unwrap();
+    let wanted = topology().group(GroupConfig::new("ours".parse().unwrap(), patterns));
+    broker.provision(wanted.clone()).await.unwrap();
+    let plan = broker.admin().unwrap().plan(&wanted).await.unwrap();
+    assert!(plan.is_empty(), "{plan:?}");
+    assert_eq!(plan.unmanaged, ["group theirs"]);
+    assert!("group theirs".parse::<Target>().is_ok());
+}
+
+async fn deleting_takes_what_is_named_and_nothing_else(stage: Stage) {
+    let broker = stage.broker().await;
+    let admin = broker.admin().unwrap();
+    let member = consume(&broker, group("used", "tasks.#")).await;
+    drop(consume(&broker, group("idle", "tasks.#")).await);
+    publish(&broker, "tasks.x", "x").await;
+    let [used, idle, never] = ["group used", "group idle", "group never"];
+    let delete = async |name: &str| admin.delete(&name.parse().unwrap()).await;
+    assert_eq!(*delete(never).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(*delete(used).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    delete(idle).await.unwrap();
+    assert_eq!(*delete(idle).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(admin.plan(&topology()).await.unwrap().unmanaged, [used]);
+    let mut member = member;
+    assert_eq!(bodies(&mut member, 1).await, ["x"]);
+
+    let audit = StreamConfig::new("audit".parse().unwrap(), StreamKind::Log);
+    let mut wanted = topology();
+    wanted.streams.push(audit);
+    broker.provision(wanted.clone()).await.unwrap();
+    publish(&broker, "audit.x", "gone with its stream").await;
+    delete("stream audit").await.unwrap();
+    assert_eq!(admin.plan(&topology()).await.unwrap().unmanaged, [used]);
+    assert_eq!(*delete("stream audit").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(admin.plan(&wanted).await.unwrap().changes[0].action, Action::Create);
+    broker.provision(wanted).await.unwrap();
+    publish(&broker, "audit.x", "after").await;
+    assert_eq!(bodies(&mut consume(&broker, group("new", "audit.#")).await, 1).await, ["after"]);
 }
 
 async fn a_broker_that_serves_says_so(stage: Stage) {

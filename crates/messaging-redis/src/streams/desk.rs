@@ -1,0 +1,446 @@
+//! What one subscription has fetched, what it has handed out, and what it may hand out next.
+
+mod order;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, UNIX_EPOCH};
+
+use messaging_core::driver::{Arrivals, Event, Incoming, Lanes, Settle, Settlement, Token};
+use messaging_core::{Confirm, Error, Message, Settled};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::order::KeyOrder;
+use super::NAME;
+use crate::wire::EntryId;
+
+/// The state of one subscription. Its lock is held for moments only.
+#[derive(Debug)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    prefetch: usize,
+    prefetch_bytes: usize,
+    ordered: bool,
+    /// Told when more may be fetched, or when there is nothing left to wait for.
+    pub(super) room: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    lanes: Vec<LaneState>,
+    /// Fetched and not handed out.
+    ready: VecDeque<Fetched>,
+    in_hand: HashMap<(u32, EntryId), Hand>,
+    bytes: usize,
+    /// Settled here, and not yet at the server.
+    settling: HashSet<(u32, EntryId)>,
+    /// The lanes that are being read at this moment.
+    reading: HashSet<u32>,
+    events: VecDeque<Event>,
+    failure: Option<Error>,
+    waker: Option<Waker>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Nobody takes messages any more; what is in hand can still be settled.
+    Left,
+    /// Nothing of it is ours any more.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct LaneState {
+    epoch: u32,
+    /// Whether messages of it may be fetched and handed out.
+    open: bool,
+    /// Whether it is asked back, and kept until nothing of it is in hand.
+    revoked: bool,
+    in_hand: usize,
+    order: KeyOrder,
+}
+
+/// An entry that is ours and in nobody's hands.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    pub(super) lane: u32,
+    pub(super) number: u32,
+    pub(super) id: EntryId,
+    pub(super) attempt: u32,
+    pub(super) message: Arc<Message>,
+}
+
+#[derive(Debug)]
+struct Hand {
+    number: u32,
+    attempt: u32,
+    message: Arc<Message>,
+}
+
+/// A settlement on its way to the server.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) lane: u32,
+    pub(super) id: EntryId,
+    pub(super) attempt: u32,
+    pub(super) message: Arc<Message>,
+    pub(super) how: Settlement,
+    pub(super) confirm: Option<Confirm<Settled>>,
+}
+
+impl Desk {
+    /// In an unordered group every lane is open to every member.
+    pub(super) fn new(lanes: usize, prefetch: usize, bytes: Option<usize>, ordered: bool) -> Self {
+        let lane = || LaneState { open: !ordered, ..LaneState::default() };
+        let state = State {
+            lanes: std::iter::repeat_with(lane).take(lanes).collect(),
+            ready: VecDeque::new(),
+            in_hand: HashMap::new(),
+            bytes: 0,
+            settling: HashSet::new(),
+            reading: HashSet::new(),
+            events: VecDeque::new(),
+            failure: None,
+            waker: None,
+            phase: Phase::Open,
+        };
+        let prefetch_bytes = bytes.unwrap_or(usize::MAX);
+        let state = Mutex::new(state);
+        Self { state, prefetch, prefetch_bytes, ordered, room: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many messages may be fetched now. In an ordered group, those that wait behind their key
+    /// have a room of their own, so that one slow key does not stop its lane.
+    pub(super) fn wanted(&self) -> usize {
+        let state = self.lock();
+        if state.phase != Phase::Open || state.bytes >= self.prefetch_bytes {
+            return 0;
+        }
+        let held: usize = state.lanes.iter().map(|lane| lane.order.held()).sum();
+        let behind = held.saturating_sub(3 * self.prefetch + 1_024);
+        self.prefetch.saturating_sub(state.in_hand.len() + state.ready.len() + behind)
+    }
+
+    /// The lanes that may be read, which stay ours until `end_reading`. `only` is the one of a
+    /// reader that has one.
+    pub(super) fn begin_reading(&self, only: Option<u32>) -> Vec<u32> {
+        let mut state = self.lock();
+        let open = state.lanes.iter().zip(0..).filter(|(lane, number)| {
+            lane.open && !lane.revoked && only.is_none_or(|only| only == *number)
+        });
+        let open: Vec<u32> = open.map(|(_, number)| number).collect();
+        state.reading.extend(&open);
+        open
+    }
+
+    pub(super) fn end_reading(&self, lanes: &[u32]) {
+        let mut state = self.lock();
+        state.reading.retain(|lane| !lanes.contains(lane));
+    }
+
+    /// Takes fetched messages in; gives back those that came too late.
+    pub(super) fn fetched(&self, messages: Vec<Fetched>) -> Vec<Fetched> {
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return messages;
+        }
+        let (ours, late): (Vec<_>, Vec<_>) = messages
+            .into_iter()
+            .partition(|f| state.lanes.get(f.lane as usize).is_some_and(|lane| lane.open));
+        if !ours.is_empty() {
+            state.ready.extend(ours);
+            state.wake();
+        }
+        late
+    }
+
+    /// Takes in what a lane held when it became ours: before everything else of it, each not before
+    /// its time.
+    pub(super) fn inherited(&self, messages: Vec<(Fetched, Duration)>) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let State { lanes, ready, .. } = &mut *state;
+        let mut first = VecDeque::new();
+        for (message, wait) in messages {
+            let Some(lane) = lanes.get_mut(message.lane as usize) else { continue };
+            if wait.is_zero() {
+                first.push_back(message);
+            } else if let Some(waiting) = lane.order.admit(message) {
+                lane.order.delay(waiting, now + wait);
+            }
+        }
+        first.append(ready);
+        *ready = first;
+        state.wake();
+    }
+
+    /// What there is for the application now.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(event) = state.events.pop_front() {
+            return Poll::Ready(Some(Ok(event)));
+        }
+        if state.phase != Phase::Open {
+            return Poll::Ready(state.failure.take().map(Err));
+        }
+        let now = Instant::now();
+        let mut batch = Arrivals::new();
+        while state.in_hand.len() < self.prefetch && state.bytes < self.prefetch_bytes {
+            let Some(message) = state.next(self.ordered, now) else { break };
+            batch.push(state.hand_out(message));
+        }
+        if batch.is_empty() {
+            match &mut state.waker {
+                Some(known) => known.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Ok(Event::Messages(batch))))
+    }
+
+    /// When the next message in hand of an ordered group is due again.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.lock().lanes.iter().filter_map(|lane| lane.order.next_due()).min()
+    }
+
+    /// Looks again whether something is due.
+    pub(super) fn wake(&self) {
+        self.lock().wake();
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        let mut state = self.lock();
+        state.events.push_back(event);
+        state.wake();
+    }
+
+    /// Ends the subscription, which can't go on.
+    pub(super) fn fail(&self, error: Error) -> Vec<Job> {
+        self.lock().failure = Some(error);
+        self.leave()
+    }
+
+    /// Settles one hand-over. `Err` gives a settlement back that comes too late.
+    pub(super) fn settle(&self, settle: Settle) -> Result<Job, Settle> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let id = EntryId::from_bits(settle.token.id);
+        let Some(lane) = state.lanes.get_mut(settle.token.lane as usize) else {
+            return Err(settle);
+        };
+        let place = (settle.token.lane, id);
+        if lane.epoch != settle.token.epoch || state.phase == Phase::Closed {
+            return Err(settle);
+        }
+        let Some(hand) = state.in_hand.remove(&place) else { return Err(settle) };
+        state.bytes -= hand.message.bytes();
+        state.settling.insert(place);
+        lane.in_hand -= 1;
+        let Settle { token, how, confirm, .. } = settle;
+        let failed = u32::from(matches!(how, Settlement::Retry { .. } | Settlement::Abandon));
+        let attempt = hand.attempt + failed;
+        if self.ordered {
+            let message = Fetched {
+                lane: token.lane,
+                number: hand.number,
+                id,
+                attempt,
+                message: Arc::clone(&hand.message),
+            };
+            match &how {
+                Settlement::Ack | Settlement::Reject { .. } => {
+                    lane.order.finish(&message);
+                }
+                Settlement::Retry { after } => lane.order.delay(message, Instant::now() + *after),
+                Settlement::Abandon | Settlement::Release => lane.order.again(message),
+            }
+        }
+        state.wake();
+        drop(guard);
+        self.room.notify_one();
+        Ok(Job { lane: token.lane, id, attempt, message: hand.message, how, confirm })
+    }
+
+    /// A settlement has reached the server.
+    pub(super) fn settled(&self, lane: u32, id: EntryId) {
+        self.lock().settling.remove(&(lane, id));
+    }
+
+    /// Whether an entry of ours is known here; if not, the answer that brought it was lost.
+    pub(super) fn knows(&self, lane: u32, id: EntryId) -> bool {
+        let state = self.lock();
+        let place = (lane, id);
+        state.in_hand.contains_key(&place)
+            || state.settling.contains(&place)
+            || state.ready.iter().any(|fetched| (fetched.lane, fetched.id) == place)
+            || state.lanes.get(lane as usize).is_some_and(|lane| lane.order.knows(id))
+    }
+
+    /// Nobody takes messages any more: gives back what nobody has in hand.
+    pub(super) fn leave(&self) -> Vec<Job> {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Left;
+        }
+        let jobs = state.give_up_ready();
+        state.wake();
+        drop(state);
+        self.room.notify_one();
+        jobs
+    }
+
+    /// As [`Desk::leave`], and gives back what is in hand too.
+    pub(super) fn close(&self) -> Vec<Job> {
+        let mut jobs = self.leave();
+        let mut state = self.lock();
+        state.phase = Phase::Closed;
+        state.bytes = 0;
+        for ((lane, id), hand) in std::mem::take(&mut state.in_hand) {
+            state.settling.insert((lane, id));
+            jobs.push(Job::release(lane, id, hand.attempt, hand.message));
+        }
+        jobs
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.lock().phase != Phase::Open
+    }
+
+    /// Whether nothing of it is in hand or on its way to the server.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.lock();
+        state.phase != Phase::Open && state.in_hand.is_empty() && state.settling.is_empty()
+    }
+
+    /// A lane of an ordered group is ours from now on.
+    pub(super) fn assign(&self, number: u32) {
+        let mut state = self.lock();
+        if let Some(lane) = state.lanes.get_mut(number as usize) {
+            lane.open = true;
+            lane.revoked = false;
+        }
+        state.events.push_back(Event::Assigned(Lanes::from_iter([number])));
+        state.wake();
+        self.room.notify_one();
+    }
+
+    /// A lane is asked back.
+    pub(super) fn revoke(&self, number: u32) {
+        let mut state = self.lock();
+        if let Some(lane) = state.lanes.get_mut(number as usize) {
+            lane.revoked = true;
+        }
+        state.events.push_back(Event::Revoked(Lanes::from_iter([number])));
+        state.wake();
+    }
+
+    /// Whether nothing of a revoked lane is in hand, or on its way to or from the server.
+    pub(super) fn is_free(&self, number: u32) -> bool {
+        let state = self.lock();
+        let in_hand = state.lanes.get(number as usize).map_or(0, |lane| lane.in_hand);
+        let reading = state.reading.contains(&number);
+        in_hand == 0 && !reading && !state.settling.iter().any(|(lane, _)| *lane == number)
+    }
+
+    /// A lane is no longer ours; what waits of it stays where it is for its next owner.
+    pub(super) fn give_up(&self, number: u32) {
+        let mut state = self.lock();
+        state.forget(number);
+    }
+
+    /// A lane was taken from us.
+    pub(super) fn lose(&self, number: u32) {
+        let mut state = self.lock();
+        state.forget(number);
+        if let Some(lane) = state.lanes.get_mut(number as usize) {
+            lane.epoch += 1;
+            lane.in_hand = 0;
+        }
+        let lost = state.in_hand.extract_if(|(lane, _), _| *lane == number);
+        let bytes: usize = lost.map(|(_, hand)| hand.message.bytes()).sum();
+        state.bytes -= bytes;
+        state.events.push_back(Event::Lost(Lanes::from_iter([number])));
+        state.wake();
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The message that goes out next.
+    fn next(&mut self, ordered: bool, now: Instant) -> Option<Fetched> {
+        if !ordered {
+            return self.ready.pop_front();
+        }
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.revoked) {
+            if let Some(message) = lane.order.due(now) {
+                return Some(message);
+            }
+        }
+        while let Some(message) = self.ready.pop_front() {
+            let Some(lane) = self.lanes.get_mut(message.lane as usize) else { continue };
+            if lane.revoked {
+                continue;
+            }
+            if let Some(message) = lane.order.admit(message) {
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    fn hand_out(&mut self, fetched: Fetched) -> Incoming {
+        let Fetched { lane, number, id, attempt, message } = fetched;
+        let mut epoch = 0;
+        if let Some(lane) = self.lanes.get_mut(lane as usize) {
+            lane.in_hand += 1;
+            epoch = lane.epoch;
+        }
+        self.bytes += message.bytes();
+        let hand = Hand { number, attempt, message: Arc::clone(&message) };
+        self.in_hand.insert((lane, id), hand);
+        let stored = UNIX_EPOCH + Duration::from_millis(id.millis);
+        Incoming::new(message, Token { lane, epoch, id: id.to_bits() })
+            .with_attempt(attempt)
+            .stored(Some(id.position(NAME, number)), Some(stored))
+    }
+
+    fn give_up_ready(&mut self) -> Vec<Job> {
+        let mut jobs: Vec<Job> = Vec::with_capacity(self.ready.len());
+        // The last comes first: what is given back goes to the front.
+        for Fetched { lane, id, attempt, message, .. } in self.ready.drain(..).rev() {
+            self.settling.insert((lane, id));
+            jobs.push(Job::release(lane, id, attempt, message));
+        }
+        jobs
+    }
+
+    fn forget(&mut self, number: u32) {
+        self.ready.retain(|fetched| fetched.lane != number);
+        if let Some(lane) = self.lanes.get_mut(number as usize) {
+            lane.open = false;
+            lane.revoked = false;
+            lane.order = KeyOrder::default();
+        }
+    }
+}
+
+impl Job {
+    fn release(lane: u32, id: EntryId, attempt: u32, message: Arc<Message>) -> Self {
+        Self { lane, id, attempt, message, how: Settlement::Release, confirm: None }
+    }
+}
