@@ -51,6 +51,10 @@ fn steps_by_key<'a>(index: &'a Index, subscription: &Subscription) -> BTreeMap<&
             continue;
         }
         let first = story.and_then(|story| story.deliveries.first());
+        // What has not arrived yet may still come.
+        if first.is_none() && !index.is_drained() {
+            continue;
+        }
         let delivered = first.map_or(u64::MAX, |(at, _)| *at);
         let step = Step { id: *id, invoked: message.invoked, confirmed, delivered };
         by_key.entry(key).or_default().push(step);

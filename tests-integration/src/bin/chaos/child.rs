@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tests_integration::audit::What;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
@@ -24,6 +25,8 @@ pub(crate) struct Child {
     process: tokio::process::Child,
     pid: Pid,
     stdin: ChildStdin,
+    /// The last line of its log.
+    last_line: watch::Receiver<String>,
     /// Reads what it says and measures what it takes.
     watching: JoinSet<()>,
 }
@@ -51,16 +54,17 @@ impl Child {
             process.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or_else(ended)?;
         let stdin = process.stdin.take().ok_or_else(ended)?;
         let lines = Arc::new(AtomicU64::new(0));
+        let (last, last_line) = watch::channel(String::new());
         let mut watching = JoinSet::new();
         if let Some(stdout) = process.stdout.take() {
             watching.spawn(read_records(stdout, member, Arc::clone(ledger)));
         }
         if let Some(stderr) = process.stderr.take() {
             let (lines, ledger) = (Arc::clone(&lines), Arc::clone(ledger));
-            watching.spawn(read_log(stderr, name.clone(), lines, ledger));
+            watching.spawn(read_log(stderr, name.clone(), (lines, last), ledger));
         }
         watching.spawn(sample(pid, name, lines, Arc::clone(ledger)));
-        Ok(Self { member, process, pid, stdin, watching })
+        Ok(Self { member, process, pid, stdin, last_line, watching })
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
@@ -71,11 +75,12 @@ impl Child {
         self.stdin.write_all(order.line().as_bytes()).await
     }
 
-    /// Waits until it has ended and everything is read that it said.
-    pub(crate) async fn ended(mut self) -> io::Result<ExitStatus> {
+    /// Waits until it has ended and everything is read that it said; also tells what it said last.
+    pub(crate) async fn ended(mut self) -> io::Result<(ExitStatus, String)> {
         let status = self.process.wait().await?;
         while self.watching.join_next().await.is_some() {}
-        Ok(status)
+        let last = self.last_line.borrow().clone();
+        Ok((status, last))
     }
 
     /// Whether it has ended by itself.
@@ -95,10 +100,16 @@ async fn read_records(mut from: ChildStdout, member: Member, ledger: Arc<Ledger>
     }
 }
 
-async fn read_log(from: ChildStderr, process: String, count: Arc<AtomicU64>, ledger: Arc<Ledger>) {
+async fn read_log(
+    from: ChildStderr,
+    process: String,
+    (count, last): (Arc<AtomicU64>, watch::Sender<String>),
+    ledger: Arc<Ledger>,
+) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         count.fetch_add(1, Ordering::Relaxed);
+        last.send_replace(line.clone());
         ledger.note(What::Logged { process: process.clone(), line });
     }
 }

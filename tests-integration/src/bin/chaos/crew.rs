@@ -116,8 +116,10 @@ impl Crew {
     /// Waits until a process has ended, which it was told to; kills it if it does not.
     pub(crate) async fn end(&mut self, name: &str, child: Child) -> Result<(), String> {
         match timeout(LIMIT, child.ended()).await {
-            Ok(Ok(status)) if status.success() => {}
-            Ok(Ok(status)) => self.troubles.push(format!("{name} ended with {status}")),
+            Ok(Ok((status, _))) if status.success() => {}
+            Ok(Ok((status, last))) => {
+                self.troubles.push(format!("{name} ended with {status}: {last}"));
+            }
             Ok(Err(error)) => return Err(format!("{name}: {error}")),
             // Its process is killed with it.
             Err(_) => self.troubles.push(format!("{name} did not end")),

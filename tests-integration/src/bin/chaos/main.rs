@@ -21,6 +21,7 @@ mod readback;
 mod role;
 mod run;
 mod site;
+mod stalls;
 mod strike;
 mod summary;
 mod wire;

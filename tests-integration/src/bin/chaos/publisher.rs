@@ -1,12 +1,11 @@
 //! The role of a publisher: lines of messages, each with keys of its own, one publish at a time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use messaging::{Broker, Bytes, Message, SendSpec};
 use serde::{Deserialize, Serialize};
 use tests_integration::audit::{Id, Outcome};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -29,6 +28,9 @@ pub(crate) struct Publisher {
 pub(crate) const LINES: u32 = 16;
 const KEYS: u32 = 4;
 
+/// How many messages may be allowed and not called yet.
+const ALLOWED: usize = 10_000;
+
 /// How long a publish may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -44,22 +46,23 @@ pub(crate) async fn run(
 ) -> messaging::Result<()> {
     let Publisher { identity, first, control } = publisher;
     let sender = broker.publisher(SendSpec::to(STREAM)?.timeout(DEADLINE)).await?;
-    let permits = Arc::new(Semaphore::new(0));
+    let (allow, allowed) = async_channel::bounded(ALLOWED);
     let mut lines = JoinSet::new();
     for producer in first..first + LINES {
         let (sender, reporter) = (sender.clone(), reporter.clone());
         let line = Line { producer, identity, control, sender, reporter };
-        lines.spawn(line.run(Arc::clone(&permits)));
+        lines.spawn(line.run(allowed.clone()));
     }
     reporter.say([Saying::Ready]);
     while let Some(Order::Publish(count)) = orders.recv().await {
-        permits.add_permits(count as usize);
+        for _ in 0..count {
+            if allow.send(()).await.is_err() {
+                break;
+            }
+        }
     }
     // Lines take what is left before they see that no more will come.
-    while permits.available_permits() > 0 {
-        sleep(Duration::from_millis(10)).await;
-    }
-    permits.close();
+    drop(allow);
     while let Some(ended) = lines.join_next().await {
         ended.map_err(|died| {
             messaging::Error::new(messaging::ErrorKind::Other, "a line died").with_source(died)
@@ -78,10 +81,9 @@ struct Line {
 }
 
 impl Line {
-    async fn run(self, permits: Arc<Semaphore>) -> messaging::Result<()> {
+    async fn run(self, allowed: async_channel::Receiver<()>) -> messaging::Result<()> {
         for sequence in 0.. {
-            let Ok(permit) = permits.acquire().await else { break };
-            permit.forget();
+            let Ok(()) = allowed.recv().await else { break };
             self.publish(Id { producer: self.producer, sequence }).await?;
         }
         Ok(())

@@ -36,6 +36,24 @@ pub(crate) enum Control {
     Volatile,
 }
 
+impl Control {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AckEarly => "ack-early",
+            Self::NoConfirm => "no-confirm",
+            Self::Volatile => "volatile",
+        }
+    }
+
+    /// The rule that has to find it.
+    pub(crate) const fn rule(self) -> &'static str {
+        match self {
+            Self::AckEarly => "V2",
+            Self::NoConfirm | Self::Volatile => "V1",
+        }
+    }
+}
+
 /// What a process is told while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {

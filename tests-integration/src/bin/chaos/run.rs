@@ -17,6 +17,7 @@ use crate::pacer::Pacer;
 use crate::readback::{ReadBack, read_back, settings};
 use crate::role::Control;
 use crate::site::Site;
+use crate::stalls::Stalls;
 use crate::strike::strike;
 
 /// What is to be done.
@@ -51,6 +52,9 @@ const QUIET: Duration = Duration::from_secs(10);
 /// The least time that a fault and what is around it gets, and what it may be expected to take.
 const SHARE: Duration = Duration::from_millis(1_500);
 
+/// How often a fault that met nothing is repeated.
+const REPEATS: u64 = 20;
+
 /// Runs the plan. The broker ends with it.
 pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
     let with_proxy = plan.faults.iter().any(|fault| fault.kind.is_of_network());
@@ -58,6 +62,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
     let settings = settings(&site).await?;
     let identity = Identity { run: clock::now(), seed: plan.seed };
     let ledger = Arc::new(Ledger::default());
+    let stalls = Stalls::watch();
     let env = site.env(&plan.backend)?;
     let mut crew = Crew::new(Arc::clone(&ledger), identity, plan.control, env);
     crew.gather().await?;
@@ -70,7 +75,8 @@ pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
     drain(publishers, &mut crew).await?;
     let read_back = read_back(&site, &identity).await?;
     let secrets = site.secrets();
-    let troubles = crew.troubles;
+    let mut troubles = crew.troubles;
+    troubles.extend(stalls.trouble());
     Ok(Ended {
         history: ledger.history(),
         settings,
@@ -99,7 +105,8 @@ async fn strike_all(
     let began = Instant::now();
     for (number, fault) in (0..).zip(&plan.faults) {
         let per_second = pacer.left() as f64 / (share.as_secs_f64() * (count - number + 1) as f64);
-        pacer.set((per_second as u64).clamp(1, plan.rate), reserve);
+        let per_second = (per_second as u64).clamp(1, plan.rate);
+        pacer.set(per_second, reserve);
         let mine = Instant::now();
         let planned = SHARE.max(least);
         sleep_until(mine + planned * fault.offset / 100).await;
@@ -110,9 +117,11 @@ async fn strike_all(
                 break;
             }
             repeated += 1;
-            if time == 20 {
-                return Err(format!("{name}: nothing was on its way for 20 times"));
+            if time == REPEATS {
+                return Err(format!("{name}: nothing was on its way, {REPEATS} times"));
             }
+            // Perhaps it is that no message was left for it.
+            pacer.set(per_second, reserve * (REPEATS - time) / (REPEATS + 1));
         }
         struck.push(fault.kind);
         progress(crew, number + 1, count, fault.kind);
@@ -138,9 +147,10 @@ async fn drain(publishers: Vec<Child>, crew: &mut Crew) -> Result<(), String> {
     crew.ledger.note(What::Draining);
     crew.gather().await?;
     let inspector = crew.inspector(QUIET, DRAIN)?;
-    inspector.ended().await.map_err(|error| format!("inspector: {error}")).and_then(|status| {
-        if status.success() { Ok(()) } else { Err(format!("inspector: {status}")) }
-    })?;
+    let (status, last) = inspector.ended().await.map_err(|error| format!("inspector: {error}"))?;
+    if !status.success() {
+        return Err(format!("inspector: {status}: {last}"));
+    }
     if crew.ledger.seen().drained {
         crew.ledger.note(What::Drained);
     } else {

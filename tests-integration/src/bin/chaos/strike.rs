@@ -70,17 +70,14 @@ pub(crate) async fn strike(
 }
 
 async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Result<bool, String> {
-    let place = fault.dice.below(crew.places.len() as u64) as usize;
+    // If nobody is busy in time, this one will meet nothing.
+    let place = match timeout(Duration::from_secs(2), busy(fault, crew)).await {
+        Ok(place) => place,
+        Err(_) => fault.dice.below(crew.places.len() as u64) as usize,
+    };
     let Some(member) = crew.places.get(place).map(|place| place.child.member) else {
         return Ok(false);
     };
-    let busy = async {
-        while !crew.ledger.was_unsettled(clock::now(), Some(member)) {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    // If it never is, this one will meet nothing.
-    drop(timeout(Duration::from_secs(2), busy).await);
     aim(fault, crew).await;
     let began = begin(name, crew);
     if fault.kind == Kind::ConsumerPause {
@@ -98,6 +95,21 @@ async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Resu
     crew.ledger.forget(member, began);
     end(name, clock::now(), crew);
     Ok(met)
+}
+
+/// Waits until consumers have something in hand, and chooses one of them.
+async fn busy(fault: &mut Fault, crew: &Crew) -> usize {
+    loop {
+        let now = clock::now();
+        let members = (0..).zip(&crew.places).map(|(place, it)| (place, it.child.member));
+        let busy = members.filter(|(_, member)| crew.ledger.was_unsettled(now, Some(*member)));
+        let busy: Vec<usize> = busy.map(|(place, _)| place).collect();
+        if !busy.is_empty() {
+            let chosen = fault.dice.below(busy.len() as u64) as usize;
+            return busy.get(chosen).copied().unwrap_or_default();
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn signal(crew: &Crew, place: usize, signal: Signal) -> Result<(), String> {

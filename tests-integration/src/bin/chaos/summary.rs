@@ -43,6 +43,8 @@ pub(crate) struct Summary {
     pub(crate) dead_letters: u64,
     pub(crate) recovery: Times,
     pub(crate) read_back: Check,
+    /// The rule that caught the control.
+    pub(crate) caught_by: Option<&'static str>,
     /// How often each rule was broken.
     pub(crate) broken: BTreeMap<&'static str, u64>,
     pub(crate) troubles: Vec<String>,
@@ -145,6 +147,7 @@ impl Summary {
             dead_letters: counts.parked,
             recovery: Times::of(&report.recoveries),
             read_back: check,
+            caught_by: control.map(Control::rule).filter(|rule| report.count(rule) > 0),
             broken: report.counts.clone(),
             troubles,
             settings: settings.into_iter().collect(),
@@ -262,6 +265,11 @@ impl fmt::Display for Summary {
         self.troubles.iter().try_for_each(|trouble| writeln!(f, "trouble: {trouble}"))?;
         for (rule, count) in &self.broken {
             writeln!(f, "broken: {rule}, {count} times")?;
+        }
+        match (self.control.map(Control::name), self.caught_by) {
+            (None, _) => {}
+            (Some(control), Some(rule)) => writeln!(f, "control {control}: caught by {rule}")?,
+            (Some(control), None) => writeln!(f, "control {control}: NOT CAUGHT")?,
         }
         write!(f, "verdict: {:?}", self.verdict)
     }
