@@ -120,7 +120,10 @@ impl Harness for BrokenHarness {
         let fault = self.0;
         async move {
             let driver = BrokenDriver::new(fault);
-            Ok(Stage::new(&[], move || Broker::builder(driver.clone())))
+            Ok(Stage::new(&[], move || {
+                let driver = driver.clone();
+                async { Ok(Broker::builder(driver)) }.boxed()
+            }))
         }
         .boxed()
     }

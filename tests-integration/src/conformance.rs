@@ -6,6 +6,7 @@
 //! fails `the_capability_table_is_what_is_documented`.
 
 mod cases;
+mod harness;
 mod outcome;
 mod refusal;
 mod stage;
@@ -20,6 +21,7 @@ use messaging::driver::Scope;
 use tokio::time::timeout;
 
 pub use self::cases::ALL;
+pub use self::harness::{MemoryHarness, RedisHarness, harness_of};
 pub use self::outcome::{Outcome, Tally};
 pub use self::stage::Stage;
 pub(crate) use self::stage::topology;
@@ -93,31 +95,5 @@ impl Case {
 impl std::fmt::Debug for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Case").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// The memory backend.
-#[derive(Clone, Copy, Debug)]
-pub struct MemoryHarness;
-
-impl Harness for MemoryHarness {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn lacks(&self) -> &'static [Feature] {
-        &[]
-    }
-
-    fn has_virtual_time(&self) -> bool {
-        true
-    }
-
-    fn stage(&self) -> BoxFuture<'_, Result<Stage, String>> {
-        async {
-            let memory = messaging::memory::Memory::new();
-            Ok(Stage::new(self.lacks(), move || messaging::Broker::builder(memory.clone())))
-        }
-        .boxed()
     }
 }

@@ -7,21 +7,22 @@
 //! Every call blocks until what it says is the case; [`Brokers`] may be shared between threads.
 
 mod install;
+mod kafka;
 mod options;
 mod plan;
 mod ports;
 mod private;
 mod process;
+mod rabbitmq;
 mod recipe;
 mod redis;
+mod tools;
 mod until;
 mod wanted;
 
-use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -241,8 +242,8 @@ impl Brokers {
     /// When there is no such node, or it does not come up.
     pub fn start_node(&self, node: &str) -> Result<(), String> {
         let node = self.node(node)?;
-        self.spawn(node)?;
-        self.wait(node)
+        let is_new = self.spawn(node)?;
+        self.wait(node, is_new)
     }
 
     /// Ends a node gracefully and starts it again.
@@ -261,8 +262,15 @@ impl Brokers {
     ///
     /// As [`stop`](Self::stop) and [`start_missing`](Self::start_missing).
     pub fn restart_all(&self) -> Result<(), String> {
-        for node in self.plan.nodes.iter().rev() {
-            self.stop(&node.name)?;
+        for role in [Role::Sentinel, Role::Server, Role::Support] {
+            // All at once: the last of a cluster can't leave it in order.
+            std::thread::scope(|scope| {
+                let nodes = self.plan.with_role(role);
+                let ending: Vec<_> =
+                    nodes.map(|node| scope.spawn(|| self.stop(&node.name))).collect();
+                let ended = ending.into_iter().map(|it| it.join());
+                ended.into_iter().try_for_each(|it| it.unwrap_or_else(|_| Err("panic".to_owned())))
+            })?;
         }
         self.start_missing()
     }
@@ -274,11 +282,12 @@ impl Brokers {
     /// When a node does not come up.
     pub fn start_missing(&self) -> Result<(), String> {
         for role in [Role::Support, Role::Server, Role::Sentinel] {
+            let mut nodes = Vec::new();
             for node in self.plan.with_role(role) {
-                self.spawn(node)?;
+                nodes.push((node, self.spawn(node)?));
             }
-            for node in self.plan.with_role(role) {
-                self.wait(node)?;
+            for (node, is_new) in nodes {
+                self.wait(node, is_new)?;
             }
             recipe(self.kind()).join(self, role)?;
         }
@@ -299,40 +308,40 @@ impl Brokers {
         removed.map_err(|error| format!("{}: {error}", self.dir.display()))
     }
 
-    /// `redis-cli`, connected to a server that answers.
-    ///
-    /// # Errors
-    ///
-    /// When these are no Redis servers, or none answers.
-    pub fn redis_cli<S: AsRef<OsStr>>(
-        &self,
-        args: impl IntoIterator<Item = S>,
-    ) -> Result<Command, String> {
-        let mut command = redis::cli(self)?;
-        command.args(args);
-        Ok(command)
-    }
-
-    fn spawn(&self, node: &Node) -> Result<(), String> {
+    /// Starts a node unless it runs: then, it may be about to end.
+    fn spawn(&self, node: &Node) -> Result<bool, String> {
         let process = self.process(node);
         if process.is_alive() {
-            return Ok(());
+            return Ok(false);
         }
-        for port in [node.port, node.peers, node.http] {
-            if port != 0 && !ports::is_free(port) {
-                return Err(format!("{}: another program has its port {port}", node.name));
+        // What was killed a moment ago may still hold them.
+        until(Duration::from_secs(5), || {
+            let ports = [node.port, node.peers, node.second];
+            match ports.into_iter().find(|port| *port != 0 && !ports::is_free(*port)) {
+                Some(port) => Now::NotYet(format!("another program has port {port}")),
+                None => Now::Done,
             }
-        }
+        })
+        .map_err(|reason| format!("{}: {reason}", node.name))?;
         let dir = self.dir_of(node);
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        process.spawn(&recipe(self.kind()).launch(self, node)?)
+        process.spawn(&recipe(self.kind()).launch(self, node)?)?;
+        Ok(true)
     }
 
-    fn wait(&self, node: &Node) -> Result<(), String> {
+    /// Waits until a node answers; one that was there before and has ended since is started again.
+    fn wait(&self, node: &Node, mut is_new: bool) -> Result<(), String> {
         let process = self.process(node);
         let answered = until(LIMIT, || match process.is_alive() {
             true => recipe(self.kind()).answers(self, node).into(),
-            false => Now::Never("it has ended".to_owned()),
+            false if is_new => Now::Never("it has ended".to_owned()),
+            false => {
+                is_new = true;
+                match self.spawn(node) {
+                    Ok(_) => Now::NotYet("it has just been started".to_owned()),
+                    Err(reason) => Now::Never(reason),
+                }
+            }
         });
         answered.map_err(|reason| {
             format!("{} does not answer: {reason}; see {}", node.name, process.log().display())

@@ -1,11 +1,13 @@
 //! Connections to the server, whichever way it is found: one node, Sentinel, Cluster.
 
+mod node;
+
 use std::sync::Once;
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use messaging_core::{Error, ErrorKind, Result};
-use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
@@ -33,7 +35,11 @@ pub(crate) struct Connector {
 enum Source {
     Node(Client),
     Sentinel(Mutex<SentinelClient>),
-    Cluster(ClusterClient),
+    Cluster {
+        client: ClusterClient,
+        /// Each node by itself.
+        nodes: Vec<Client>,
+    },
 }
 
 /// A connection. Dropping a call leaves its command running at the server, so a connection whose
@@ -63,12 +69,16 @@ impl Connector {
                 Source::Sentinel(Mutex::new(client))
             }
             Servers::Cluster(nodes) => {
-                Source::Cluster(cluster(config, nodes, certificates).map_err(build)?)
+                let alone = |node| client(config, node, certificates.clone());
+                let alone: redis::RedisResult<_> = nodes.iter().map(alone).collect();
+                let nodes_alone = alone.map_err(build)?;
+                let client = cluster(config, nodes, certificates).map_err(build)?;
+                Source::Cluster { client, nodes: nodes_alone }
             }
         };
         let pool = match &source {
             Source::Node(client) => Some(pool(client.get_connection_info(), config.timeout)?),
-            Source::Sentinel(_) | Source::Cluster(_) => None,
+            Source::Sentinel(_) | Source::Cluster { .. } => None,
         };
         Ok(Self { source, pool, address, timeout: config.timeout })
     }
@@ -84,7 +94,7 @@ impl Connector {
                     let client = sentinel.lock().await.async_get_client().await;
                     self.open(&client.map_err(|e| from_client(e, &self.address))?, answer).await
                 }
-                Source::Cluster(client) => {
+                Source::Cluster { client, .. } => {
                     let config = redis::cluster::ClusterConfig::new()
                         .set_connection_timeout(self.timeout)
                         .set_response_timeout(answer);
@@ -108,21 +118,6 @@ impl Connector {
         })
     }
 
-    /// Opens a connection for Pub/Sub: to the node, the master, or any node of a cluster.
-    pub(crate) async fn pubsub(&self) -> Result<PubSub> {
-        let opening = async {
-            let client = match &self.source {
-                Source::Node(client) => Ok(client.clone()),
-                Source::Sentinel(sentinel) => sentinel.lock().await.async_get_client().await,
-                // A cluster passes every message on to every node.
-                Source::Cluster(_) => return Err(cluster_pubsub()),
-            };
-            let failed = |error| from_client(error, &self.address);
-            client.map_err(failed)?.get_async_pubsub().await.map_err(failed)
-        };
-        self.in_time(opening).await
-    }
-
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -132,7 +127,7 @@ impl Connector {
     }
 
     pub(crate) const fn is_cluster(&self) -> bool {
-        matches!(self.source, Source::Cluster(_))
+        matches!(self.source, Source::Cluster { .. })
     }
 
     async fn open(&self, client: &Client, answer: Duration) -> Result<Link> {
@@ -143,11 +138,17 @@ impl Connector {
         opened.map(Link::Node).map_err(|error| from_client(error, &self.address))
     }
 
-    async fn in_time<T>(&self, opening: impl Future<Output = Result<T>>) -> Result<T> {
-        timeout(self.timeout, opening).await.unwrap_or_else(|_| {
-            let text = format!("{} did not accept a connection in time", self.address);
-            Err(Error::new(ErrorKind::Timeout, text))
-        })
+    /// Ends what takes longer than the configuration allows.
+    pub(crate) async fn in_time<T>(&self, action: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(self.timeout, action).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    fn late(&self) -> Error {
+        let text = format!(
+            "{} did not answer in time; `cargo xtask up redis` starts one on this machine",
+            self.address
+        );
+        Error::new(ErrorKind::Timeout, text)
     }
 }
 
@@ -230,11 +231,6 @@ impl ConnectionLike for Link {
     fn get_db(&self) -> i64 {
         0
     }
-}
-
-fn cluster_pubsub() -> Error {
-    let text = "Pub/Sub on a cluster goes through one node (accepted: REDIS_HOST of any node)";
-    Error::new(ErrorKind::InvalidConfig, text)
 }
 
 fn addr(config: &RedisConfig, address: &Address) -> ConnectionAddr {

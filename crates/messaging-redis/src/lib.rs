@@ -1,6 +1,7 @@
 //! The Redis backends of the messaging layer.
 //!
-//! [`Streams`] delivers at least once, with groups, retries, dead letters and order.
+//! [`Streams`] delivers at least once, with groups, retries, dead letters and order. [`PubSub`]
+//! delivers at most once, to whoever listens: what is lost is seen as a gap.
 //!
 //! ```no_run
 //! use messaging_core::{Broker, Result, Task, json};
@@ -24,6 +25,9 @@
 //! lane, in its slot, are `{lane}.due.<group>` (retries by time), `.suspects`, `.trial` and
 //! `.lease`. An attempt is the delivery count of the pending entry.
 //!
+//! Over Pub/Sub, subject `tasks.x` is the channel `helixagent.tasks.x`. JSON without headers and key
+//! is published as exactly its JSON; everything else in an envelope (`proto/`).
+//!
 //! # Guarantees
 //! A confirmed publish is as durable as the server's `appendfsync`: with `always` it survives a
 //! crash of the server. A failover may forget it; `REDIS_WAIT_REPLICAS` makes what may be forgotten
@@ -41,8 +45,10 @@ mod backoff;
 pub mod config;
 mod connection;
 mod error;
+mod pubsub;
 mod streams;
 mod wire;
 
 pub use crate::config::RedisConfig;
+pub use crate::pubsub::PubSub;
 pub use crate::streams::Streams;

@@ -38,6 +38,9 @@ pub mod config;
 pub use messaging_core::*;
 /// The memory backend.
 pub use messaging_memory as memory;
+/// The Redis backends.
+#[cfg(feature = "redis")]
+pub use messaging_redis as redis;
 
 pub use crate::environment::Environment;
 pub use crate::registry::{Opening, Registry};

@@ -39,7 +39,21 @@ impl Registry {
     /// The backends that this build has, which its cargo features choose.
     #[must_use]
     pub fn compiled_in() -> Self {
-        Self::empty().with("memory", |_| async { Ok(Broker::builder(Memory::new())) }.boxed())
+        let registry =
+            Self::empty().with("memory", |_| async { Ok(Broker::builder(Memory::new())) }.boxed());
+        #[cfg(feature = "redis")]
+        let registry = registry
+            .with("redis", |environment| {
+                let config = redis_config(environment);
+                async { Ok(Broker::builder(messaging_redis::PubSub::connect(config?).await?)) }
+                    .boxed()
+            })
+            .with("redis-streams", |environment| {
+                let config = redis_config(environment);
+                async { Ok(Broker::builder(messaging_redis::Streams::connect(config?).await?)) }
+                    .boxed()
+            });
+        registry
     }
 
     /// Adds a backend; the last one of a name counts.
@@ -93,6 +107,13 @@ impl Registry {
         let accepted = format!("compiled in: {}", self.names().join(", "));
         Error::invalid(ErrorKind::UnknownBackend, BACKEND, name, reason, &accepted)
     }
+}
+
+#[cfg(feature = "redis")]
+fn redis_config(environment: &Environment) -> Result<messaging_redis::RedisConfig> {
+    messaging_redis::RedisConfig::from_variables(|name| {
+        environment.get(name).map(|value| value.map(str::to_owned))
+    })
 }
 
 impl fmt::Debug for Registry {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tests_integration::broken::Fault;
-use tests_integration::conformance::{ALL, Harness, MemoryHarness, Outcome, Tally};
+use tests_integration::conformance::{ALL, Harness, Outcome, Tally, harness_of};
 
 /// The contract of the messaging layer, tried on a backend.
 #[derive(Debug, Parser)]
@@ -32,11 +32,13 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     match &args.backend {
         None => controls(),
-        Some(backend) if backend == "memory" => run(&MemoryHarness, &args),
-        Some(backend) => {
-            eprintln!("backend {backend:?} is unknown (accepted: memory)");
-            ExitCode::from(2)
-        }
+        Some(backend) => match harness_of(backend) {
+            Some(harness) => run(&*harness, &args),
+            None => {
+                eprintln!("backend {backend:?} is unknown (accepted: memory, redis-streams)");
+                ExitCode::from(2)
+            }
+        },
     }
 }
 

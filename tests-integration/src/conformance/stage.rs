@@ -1,16 +1,17 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use messaging::topology::{StreamConfig, StreamKind};
 use messaging::{
-    Broker, BrokerBuilder, Bytes, Consumer, Delivery, Feature, Message, Receipt, Subject,
+    Broker, BrokerBuilder, Bytes, Consumer, Delivery, Feature, Message, Receipt, Result, Subject,
     SubscribeSpec, Topology,
 };
 use tokio::time::timeout;
 
 /// An empty place on a backend, for one case.
 pub struct Stage {
-    builder: Box<dyn Fn() -> BrokerBuilder + Send + Sync>,
+    builder: Box<dyn Fn() -> BoxFuture<'static, Result<BrokerBuilder>> + Send + Sync>,
     lacks: &'static [Feature],
 }
 
@@ -31,7 +32,7 @@ impl Stage {
     /// A place that `builder` connects to, as often as it is asked.
     pub fn new(
         lacks: &'static [Feature],
-        builder: impl Fn() -> BrokerBuilder + Send + Sync + 'static,
+        builder: impl Fn() -> BoxFuture<'static, Result<BrokerBuilder>> + Send + Sync + 'static,
     ) -> Self {
         Self { builder: Box::new(builder), lacks }
     }
@@ -42,12 +43,12 @@ impl Stage {
 
     /// Connects anew.
     pub(super) async fn broker(&self) -> Broker {
-        self.builder().open().await.unwrap()
+        self.builder().await.open().await.unwrap()
     }
 
     /// Starts to connect anew, with the topology of the suite.
-    pub(super) fn builder(&self) -> BrokerBuilder {
-        (self.builder)().topology(topology())
+    pub(super) async fn builder(&self) -> BrokerBuilder {
+        (self.builder)().await.unwrap().topology(topology())
     }
 }
 

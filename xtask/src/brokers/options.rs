@@ -53,6 +53,7 @@ pub struct Options {
     pub(super) kafka_version: String,
     pub(super) zookeeper: bool,
     pub(super) usual_ports: bool,
+    pub(super) advertised: Vec<u16>,
     pub(super) settings: Vec<(String, String)>,
 }
 
@@ -73,6 +74,7 @@ impl Options {
             kafka_version: Self::KAFKA.to_owned(),
             zookeeper: false,
             usual_ports: false,
+            advertised: Vec::new(),
             settings: Vec::new(),
         }
     }
@@ -113,6 +115,14 @@ impl Options {
         self
     }
 
+    /// The ports that Kafka brokers tell clients to connect to, in the order of their nodes: those
+    /// of a proxy in front of each.
+    #[must_use]
+    pub fn with_advertised_ports(mut self, ports: &[u16]) -> Self {
+        self.advertised = ports.to_vec();
+        self
+    }
+
     /// One line of the servers' configuration; it wins over the line of ours with that name.
     #[must_use]
     pub fn with_setting(mut self, name: &str, value: &str) -> Self {
@@ -135,6 +145,10 @@ impl Options {
             self.zookeeper = false;
             Self::KAFKA.clone_into(&mut self.kafka_version);
         }
+        // The version becomes a name of a directory and a part of a file.
+        if !self.kafka_version.chars().all(|char| char.is_ascii_digit() || char == '.') {
+            return Err(format!("{:?} is no version of Kafka", self.kafka_version));
+        }
         if self.zookeeper && !self.kafka_version.starts_with("3.") {
             return Err(format!("Kafka {} has no ZooKeeper; 3.x has", self.kafka_version));
         }
@@ -142,5 +156,26 @@ impl Options {
             return Err(format!("{} nodes; 1 to 9 can be started", self.nodes));
         }
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_started_is_refused() {
+        let kafka = Options::new(Kind::Kafka);
+        assert!(kafka.clone().with_kafka_version("../4.1.0").checked().is_err());
+        assert!(kafka.clone().with_zookeeper().with_kafka_version("4.1.0").checked().is_err());
+        assert!(kafka.clone().with_zookeeper().checked().is_ok());
+        assert!(kafka.with_nodes(0).checked().is_err());
+    }
+
+    #[test]
+    fn options_of_other_kinds_make_no_difference() {
+        let plain = Options::new(Kind::Redis).checked().unwrap();
+        let with_others = Options::new(Kind::Redis).with_nodes(3).with_zookeeper();
+        assert_eq!(with_others.checked().unwrap(), plain);
     }
 }

@@ -28,10 +28,11 @@ pub(super) struct Node {
     pub(super) role: Role,
     /// Where clients connect.
     pub(super) port: u16,
-    /// Where the other nodes connect, if not there.
+    /// Redis: where the other members of a cluster connect. RabbitMQ: where other nodes connect.
+    /// Kafka: where controllers connect. 0: nothing.
     pub(super) peers: u16,
-    /// Where the management API is, if it has one.
-    pub(super) http: u16,
+    /// RabbitMQ: the management API. Kafka: where other brokers connect. 0: nothing.
+    pub(super) second: u16,
 }
 
 /// What a node is for. Those that others need come first.

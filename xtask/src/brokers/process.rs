@@ -123,8 +123,8 @@ impl Process {
         let Some(leader) = read_pid(&self.dir.join("pid")) else { return Vec::new() };
         let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
         all.flatten()
-            .filter_map(|entry| Member::read(&entry.path()))
-            .filter(|member| member.session == leader && member.dir == self.dir)
+            .filter_map(|entry| Member::read(&entry.path(), leader))
+            .filter(|member| member.dir == self.dir)
             .collect()
     }
 }
@@ -135,25 +135,33 @@ struct Member {
     pid: Pid,
     program: String,
     state: char,
-    session: i32,
     dir: PathBuf,
 }
 
 impl Member {
-    /// Reads `PID (PROGRAM) STATE PARENT GROUP SESSION …`; nothing for what has ended.
-    fn read(process: &Path) -> Option<Self> {
-        let pid: i32 = process.file_name()?.to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(process.join("stat")).ok()?;
+    /// A process of that session, unless it has ended. One whose first thread has ended goes on,
+    /// with its files and ports, until the last one has.
+    fn read(process: &Path, session: i32) -> Option<Self> {
+        let pid = process.file_name()?.to_str()?.parse().ok()?;
+        Self::of_thread(process, pid, session).or_else(|| {
+            let threads = fs::read_dir(process.join("task")).ok()?;
+            threads.flatten().find_map(|thread| Self::of_thread(&thread.path(), pid, session))
+        })
+    }
+
+    /// Reads `NUMBER (PROGRAM) STATE PARENT GROUP SESSION …`.
+    fn of_thread(thread: &Path, pid: i32, session: i32) -> Option<Self> {
+        let stat = fs::read_to_string(thread.join("stat")).ok()?;
         let (before, after) = stat.rsplit_once(')')?;
         let (_, program) = before.split_once('(')?;
         let mut fields = after.split_whitespace();
         let state = fields.next()?.chars().next()?;
-        let session = fields.nth(2)?.parse().ok()?;
-        if matches!(state, 'Z' | 'X') {
+        let its_session: i32 = fields.nth(2)?.parse().ok()?;
+        if matches!(state, 'Z' | 'X') || its_session != session {
             return None;
         }
-        let dir = fs::read_link(process.join("cwd")).ok()?;
-        Some(Self { pid: Pid::from_raw(pid)?, program: program.to_owned(), state, session, dir })
+        let dir = fs::read_link(thread.join("cwd")).ok()?;
+        Some(Self { pid: Pid::from_raw(pid)?, program: program.to_owned(), state, dir })
     }
 }
 

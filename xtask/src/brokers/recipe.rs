@@ -33,6 +33,7 @@ pub(super) trait Recipe: Sync {
 pub(super) fn recipe(kind: Kind) -> &'static dyn Recipe {
     match kind {
         Kind::Redis => &super::redis::Redis,
-        Kind::RabbitMq | Kind::Kafka => &super::redis::Redis,
+        Kind::RabbitMq => &super::rabbitmq::RabbitMq,
+        Kind::Kafka => &super::kafka::Kafka,
     }
 }

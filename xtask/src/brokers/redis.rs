@@ -39,7 +39,7 @@ impl Recipe for Redis {
                 let port = ports.usual(options.usual_ports.then_some(port))?;
                 let in_cluster = options.redis_mode == RedisMode::Cluster;
                 let peers = if in_cluster { ports.free()? } else { 0 };
-                nodes.push(Node { name: format!("{name}-{number}"), role, port, peers, http: 0 });
+                nodes.push(Node { name: format!("{name}-{number}"), role, port, peers, second: 0 });
             }
         }
         Ok(nodes)

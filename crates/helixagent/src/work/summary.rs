@@ -152,7 +152,8 @@ impl fmt::Display for Summary {
             writeln!(f, "  {what} {reason}")?;
         }
         writeln!(f, "duration       {} s, {} messages/s", self.seconds, self.rate)?;
-        write!(f, "publish to ack p50 {}, p99 {}", ms(self.p50_ms), ms(self.p99_ms))
+        let end = if self.lost.is_some() { "end" } else { "ack" };
+        write!(f, "publish to {end} p50 {}, p99 {}", ms(self.p50_ms), ms(self.p99_ms))
     }
 }
 

@@ -146,25 +146,21 @@ where
         }
     }
 
-    async fn finish(mut self) {
-        self.intake.release_waiting();
-        let grace_ends = Instant::now() + self.rules.grace;
-        let all = async {
-            while reap(&mut self.tasks, &mut self.running, &self.observe, &self.progress)
-                .await
-                .is_some()
-            {}
-        };
+    /// Leaves the group at once, so that nothing more is fetched for us: what runs can be settled all
+    /// the same.
+    async fn finish(self) {
+        let Self { intake, settling, rules, observe, progress, mut tasks, mut running, .. } = self;
+        drop(intake);
+        let grace_ends = Instant::now() + rules.grace;
+        let all =
+            async { while reap(&mut tasks, &mut running, &observe, &progress).await.is_some() {} };
         if timeout_at(grace_ends, all).await.is_ok() {
             return;
         }
         // What is cut off now was never given a fair chance, so it counts as no attempt.
-        self.settling.release_dropped.store(true, Ordering::Release);
-        self.tasks.abort_all();
-        while reap(&mut self.tasks, &mut self.running, &self.observe, &self.progress)
-            .await
-            .is_some()
-        {}
+        settling.release_dropped.store(true, Ordering::Release);
+        tasks.abort_all();
+        while reap(&mut tasks, &mut running, &observe, &progress).await.is_some() {}
     }
 }
 

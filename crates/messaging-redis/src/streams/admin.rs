@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use messaging_core::driver::{Admin, Health, Lag, Plan, Target};
 use messaging_core::{GroupName, Result, Topology};
 
+pub(super) use self::plan::all_lanes;
 use super::NAME;
 use super::driver::Streams;
 

@@ -1,13 +1,14 @@
 //! What one subscription has fetched, what it has handed out, and what it may hand out next.
 
 mod order;
+mod ownership;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, UNIX_EPOCH};
 
-use messaging_core::driver::{Arrivals, Event, Incoming, Lanes, Settle, Settlement, Token};
+use messaging_core::driver::{Arrivals, Event, Incoming, Settle, Settlement, Token};
 use messaging_core::{Confirm, Error, Message, Settled};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -95,7 +96,7 @@ pub(super) struct Job {
 impl Desk {
     /// In an unordered group every lane is open to every member.
     pub(super) fn new(lanes: usize, prefetch: usize, bytes: Option<usize>, ordered: bool) -> Self {
-        let lane = || LaneState { open: !ordered, ..LaneState::default() };
+        let lane = || LaneState::new(ordered);
         let state = State {
             lanes: std::iter::repeat_with(lane).take(lanes).collect(),
             ready: VecDeque::new(),
@@ -127,23 +128,6 @@ impl Desk {
         let held: usize = state.lanes.iter().map(|lane| lane.order.held()).sum();
         let behind = held.saturating_sub(3 * self.prefetch + 1_024);
         self.prefetch.saturating_sub(state.in_hand.len() + state.ready.len() + behind)
-    }
-
-    /// The lanes that may be read, which stay ours until `end_reading`. `only` is the one of a
-    /// reader that has one.
-    pub(super) fn begin_reading(&self, only: Option<u32>) -> Vec<u32> {
-        let mut state = self.lock();
-        let open = state.lanes.iter().zip(0..).filter(|(lane, number)| {
-            lane.open && !lane.revoked && only.is_none_or(|only| only == *number)
-        });
-        let open: Vec<u32> = open.map(|(_, number)| number).collect();
-        state.reading.extend(&open);
-        open
-    }
-
-    pub(super) fn end_reading(&self, lanes: &[u32]) {
-        let mut state = self.lock();
-        state.reading.retain(|lane| !lanes.contains(lane));
     }
 
     /// Takes fetched messages in; gives back those that came too late.
@@ -321,57 +305,6 @@ impl Desk {
         let state = self.lock();
         state.phase != Phase::Open && state.in_hand.is_empty() && state.settling.is_empty()
     }
-
-    /// A lane of an ordered group is ours from now on.
-    pub(super) fn assign(&self, number: u32) {
-        let mut state = self.lock();
-        if let Some(lane) = state.lanes.get_mut(number as usize) {
-            lane.open = true;
-            lane.revoked = false;
-        }
-        state.events.push_back(Event::Assigned(Lanes::from_iter([number])));
-        state.wake();
-        self.room.notify_one();
-    }
-
-    /// A lane is asked back.
-    pub(super) fn revoke(&self, number: u32) {
-        let mut state = self.lock();
-        if let Some(lane) = state.lanes.get_mut(number as usize) {
-            lane.revoked = true;
-        }
-        state.events.push_back(Event::Revoked(Lanes::from_iter([number])));
-        state.wake();
-    }
-
-    /// Whether nothing of a revoked lane is in hand, or on its way to or from the server.
-    pub(super) fn is_free(&self, number: u32) -> bool {
-        let state = self.lock();
-        let in_hand = state.lanes.get(number as usize).map_or(0, |lane| lane.in_hand);
-        let reading = state.reading.contains(&number);
-        in_hand == 0 && !reading && !state.settling.iter().any(|(lane, _)| *lane == number)
-    }
-
-    /// A lane is no longer ours; what waits of it stays where it is for its next owner.
-    pub(super) fn give_up(&self, number: u32) {
-        let mut state = self.lock();
-        state.forget(number);
-    }
-
-    /// A lane was taken from us.
-    pub(super) fn lose(&self, number: u32) {
-        let mut state = self.lock();
-        state.forget(number);
-        if let Some(lane) = state.lanes.get_mut(number as usize) {
-            lane.epoch += 1;
-            lane.in_hand = 0;
-        }
-        let lost = state.in_hand.extract_if(|(lane, _), _| *lane == number);
-        let bytes: usize = lost.map(|(_, hand)| hand.message.bytes()).sum();
-        state.bytes -= bytes;
-        state.events.push_back(Event::Lost(Lanes::from_iter([number])));
-        state.wake();
-    }
 }
 
 impl State {
@@ -427,15 +360,6 @@ impl State {
             jobs.push(Job::release(lane, id, attempt, message));
         }
         jobs
-    }
-
-    fn forget(&mut self, number: u32) {
-        self.ready.retain(|fetched| fetched.lane != number);
-        if let Some(lane) = self.lanes.get_mut(number as usize) {
-            lane.open = false;
-            lane.revoked = false;
-            lane.order = KeyOrder::default();
-        }
     }
 }
 

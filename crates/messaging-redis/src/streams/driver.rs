@@ -129,8 +129,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Ends a blocking read when its subscription ends.
-    pub(super) async fn unblock_at_leave(
+    /// Lets a member end the blocking reads of a connection: when it leaves, and when it reads other
+    /// lanes from then on.
+    pub(super) async fn unblock(
         self: &Arc<Self>,
         member: &Arc<Member>,
         link: &mut Link,
@@ -146,15 +147,21 @@ impl Shared {
         let done = CancellationToken::new();
         let (shared, member, ended) = (Arc::clone(self), Arc::clone(member), done.clone());
         self.tasks.spawn(async move {
-            tokio::select! {
-                () = member.left.cancelled() => {}
-                () = ended.cancelled() => return,
-            }
             let mut command = redis::cmd("CLIENT");
             command.arg("UNBLOCK").arg(id);
-            if let Ok(mut link) = shared.connector.command().await {
-                // If this fails, the read ends by itself.
-                link.run(&command, "unsubscribe").await.ok();
+            loop {
+                let left = tokio::select! {
+                    () = member.left.cancelled() => true,
+                    () = member.interrupt.notified() => false,
+                    () = ended.cancelled() => return,
+                };
+                if let Ok(mut link) = shared.connector.command().await {
+                    // If this fails, the read ends by itself.
+                    link.run(&command, "unsubscribe").await.ok();
+                }
+                if left {
+                    return;
+                }
             }
         });
         Some(done.drop_guard())

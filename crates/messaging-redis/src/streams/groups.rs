@@ -23,6 +23,8 @@ pub(super) struct Group {
     pub(super) ordered: bool,
     pub(super) lanes: Vec<Lane>,
     pub(super) start: Start,
+    /// Whether it wants every stream, those that come later too.
+    pub(super) grows: bool,
 }
 
 /// What the names of groups begin with that end with their only member.
@@ -58,9 +60,13 @@ impl Group {
         topology: &Topology,
         consumer: &str,
     ) -> Result<Self> {
-        let (lanes, dead_letters) = match &spec.source {
-            Source::Subjects(patterns) => (lanes_for(prefix, topology, patterns)?, None),
-            Source::DeadLetters(stream) => (lanes_of(prefix, topology, stream)?, Some(stream)),
+        let (lanes, dead_letters, grows) = match &spec.source {
+            Source::Subjects(patterns) => {
+                (lanes_for(prefix, topology, patterns)?, None, wants_all(patterns))
+            }
+            Source::DeadLetters(stream) => {
+                (lanes_of(prefix, topology, stream)?, Some(stream), false)
+            }
         };
         let (name, shape, start) = match &spec.membership {
             Membership::Group(group) => {
@@ -70,7 +76,7 @@ impl Group {
             Membership::Broadcast => (format!("{BROADCAST}{consumer}"), None, Start::Latest),
         };
         let start = spec.start.unwrap_or(start);
-        let group = Self { name, shape, ordered: spec.ordered, lanes, start };
+        let group = Self { name, shape, ordered: spec.ordered, lanes, start, grows };
         group.check_start()?;
         Ok(group)
     }
@@ -89,6 +95,7 @@ impl Group {
             ordered,
             lanes: lanes_for(prefix, topology, patterns)?,
             start: Start::Earliest,
+            grows: wants_all(patterns),
         })
     }
 
@@ -156,6 +163,10 @@ impl Group {
         let (theirs, ours) = (Some(theirs.to_owned()), ours.to_owned());
         Error::new(ErrorKind::GroupConflict { group, theirs, ours }, text)
     }
+}
+
+fn wants_all(patterns: &Patterns) -> bool {
+    patterns.iter().any(|pattern| pattern.stream().is_none())
 }
 
 /// What members of a group must agree on, as it is kept and shown.

@@ -3,22 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use messaging_core::Start;
 use messaging_core::driver::{Event, Gap};
 use messaging_core::topology::StreamKind;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::admin::all_lanes;
+use super::groups::Group;
+use super::keys::Lane;
 use super::leases::Leases;
 use super::member::Member;
+use super::reader;
 use super::scripts::{LEAVE, TAKE_DUE, TAKE_OVER, TRIM, call};
 use crate::connection::{Link, Sharded};
 use crate::wire::{array, number};
 
-/// How often a member looks around.
-const TICK: Duration = Duration::from_secs(1);
+/// How often a member looks for retries of others, and for who else is a member.
+const TICK: Duration = Duration::from_millis(250);
 
-/// At which ticks it says that it lives, and trims.
-const HEARTBEAT: u64 = 3;
-const TRIMMING: u64 = 5;
+/// At which ticks it says that it lives, looks for new streams, and trims.
+const HEARTBEAT: u64 = 12;
+const STREAMS: u64 = 20;
+const TRIMMING: u64 = 21;
 
 /// Runs until nothing of the subscription is left, which it then says.
 pub(super) async fn run(member: Arc<Member>) {
@@ -65,7 +71,7 @@ async fn sleep_until_due(member: &Member) {
 
 /// One look around; `None` if the connection broke.
 async fn turn(
-    member: &Member,
+    member: &Arc<Member>,
     link: &mut Link,
     leases: &mut Leases,
     tick: Option<u64>,
@@ -74,9 +80,13 @@ async fn turn(
         if tick.is_multiple_of(HEARTBEAT) {
             heartbeat(member, link).await?;
         }
-        let silence = (member.shared.config.dead_after.as_secs() / 3).max(1);
+        let silence = member.shared.config.dead_after.as_millis() / 3;
+        let silence = u64::try_from(silence / TICK.as_millis()).unwrap_or(u64::MAX).max(1);
         if !member.group.ordered && tick.is_multiple_of(silence) {
             take_over(member, link).await?;
+        }
+        if tick % STREAMS == STREAMS - 1 && member.group.grows {
+            join_new_streams(member, link).await?;
         }
         if tick % TRIMMING == TRIMMING - 1 {
             trim(member, link).await?;
@@ -113,10 +123,33 @@ async fn take_over(member: &Member, link: &mut Link) -> Option<()> {
     link.run_all(&commands).await.ok().map(drop)
 }
 
+/// Reads the lanes of streams that have come since.
+async fn join_new_streams(member: &Arc<Member>, link: &mut Link) -> Option<()> {
+    let known = member.lanes();
+    let prefix = &member.shared.config.prefix;
+    let all = all_lanes(link, prefix).await.ok()?;
+    let new: Vec<Lane> = all
+        .into_iter()
+        .filter(|lane| !lane.stream.is_dead_letters() && !known.contains(lane))
+        .collect();
+    if new.is_empty() {
+        return Some(());
+    }
+    let group = Group { lanes: new.clone(), start: Start::Earliest, ..member.group.clone() };
+    group.create(link).await.ok()?;
+    member.add_lanes(new);
+    if member.shared.connector.is_cluster() {
+        for lane in (0..).take(member.lanes().len()).skip(known.len()) {
+            member.shared.tasks.spawn(reader::run(Arc::clone(member), Some(lane)));
+        }
+    }
+    Some(())
+}
+
 /// Takes retries that are due, as many as there is room for.
 async fn take_due(member: &Member, link: &mut Link) -> Option<()> {
     let group = &member.group.name;
-    for (number_of_lane, lane) in (0..).zip(&member.group.lanes) {
+    for (number_of_lane, lane) in (0..).zip(&*member.lanes()) {
         loop {
             let room = member.desk.wanted();
             if room == 0 {
@@ -196,7 +229,7 @@ async fn leave(member: &Member, link: &mut Link, leases: &mut Leases) {
     drop(link.run_all(&commands).await);
 }
 
-fn each_lane(member: &Member, command: impl Fn(&super::keys::Lane) -> redis::Cmd) -> Vec<Sharded> {
-    let lanes = member.group.lanes.iter();
-    lanes.map(|lane| Sharded { shard: lane.shard, command: command(lane) }).collect()
+fn each_lane(member: &Member, command: impl Fn(&Lane) -> redis::Cmd) -> Vec<Sharded> {
+    let lanes = member.lanes();
+    lanes.iter().map(|lane| Sharded { shard: lane.shard, command: command(lane) }).collect()
 }

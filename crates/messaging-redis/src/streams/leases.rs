@@ -15,6 +15,9 @@ use crate::wire::{array, number, text};
 /// asked, so it stops before the server lets another in.
 const LEASE_TIME: Duration = Duration::from_secs(10);
 
+/// How old a lease is when it is renewed.
+const RENEWAL: Duration = Duration::from_secs(1);
+
 /// The leases of one member. An unordered group has none.
 #[derive(Debug)]
 pub(super) struct Leases {
@@ -30,16 +33,25 @@ struct Owned {
 
 impl Leases {
     pub(super) fn new(member: &Member) -> Self {
-        Self { ours: member.group.lanes.iter().map(|_| None).collect() }
+        Self { ours: member.lanes().iter().map(|_| None).collect() }
     }
 
     /// Renews what is ours, asks for our share, and gives back what is more. `None` if the
     /// connection broke.
     pub(super) async fn turn(&mut self, member: &Member, link: &mut Link) -> Option<()> {
         self.check_clock(member);
+        self.ours.resize_with(member.lanes().len(), || None);
         let share = if member.desk.has_left() { 0 } else { self.share(member, link).await? };
+        let now = Instant::now();
         for lane in 0..self.ours.len() {
-            self.renew(member, link, lane, share).await?;
+            let held = self.ours.iter().flatten().filter(|owned| !owned.revoked).count();
+            let due = match self.ours.get(lane) {
+                Some(Some(owned)) => owned.until - now < LEASE_TIME - RENEWAL,
+                _ => held < share,
+            };
+            if due {
+                self.renew(member, link, lane).await?;
+            }
         }
         self.revoke_surplus(member, share);
         self.give_back(member, link).await
@@ -88,18 +100,7 @@ impl Leases {
         Some(lanes / members.len() + extra)
     }
 
-    async fn renew(
-        &mut self,
-        member: &Member,
-        link: &mut Link,
-        lane: usize,
-        share: usize,
-    ) -> Option<()> {
-        let held = self.ours.iter().flatten().filter(|owned| !owned.revoked).count();
-        let was_ours = self.ours.get(lane).is_some_and(Option::is_some);
-        if !was_ours && held >= share {
-            return Some(());
-        }
+    async fn renew(&mut self, member: &Member, link: &mut Link, lane: usize) -> Option<()> {
         let number_of_lane = lane as u32;
         let place = member.lane(number_of_lane)?;
         let asked = Instant::now();
@@ -162,6 +163,7 @@ impl Leases {
         for (number, owned) in ours.filter(|(_, owned)| !owned.revoked).take(surplus) {
             owned.revoked = true;
             member.desk.revoke(number);
+            member.interrupt.notify_one();
         }
     }
 

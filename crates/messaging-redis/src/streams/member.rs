@@ -1,12 +1,12 @@
 //! One subscription to a group, as its tasks share it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use messaging_core::driver::Settlement;
 use messaging_core::{Message, Patterns};
 use redis::Value;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::alarm::Alarm;
@@ -20,6 +20,8 @@ use crate::wire::{EntryId, array, number, read};
 pub(super) struct Member {
     pub(super) shared: Arc<Shared>,
     pub(super) group: Group,
+    /// The lanes that are read, as tokens number them. They grow with the streams there are.
+    lanes: RwLock<Arc<Vec<Lane>>>,
     /// Our name in the group.
     pub(super) consumer: String,
     /// What is delivered; what does not match is settled unseen.
@@ -31,6 +33,8 @@ pub(super) struct Member {
     pub(super) lost_answer: AtomicBool,
     /// Held while entries are on their way from the server to the desk.
     pub(super) fetching: Mutex<()>,
+    /// Ends a read that waits, so that it begins anew with other lanes.
+    pub(super) interrupt: Notify,
     /// Cancelled when nobody takes messages any more.
     pub(super) left: CancellationToken,
     /// Cancelled when nothing of the subscription is left.
@@ -53,6 +57,7 @@ impl Member {
         let ended = CancellationToken::new();
         let member = Self {
             shared,
+            lanes: RwLock::new(Arc::new(group.lanes.clone())),
             group,
             consumer,
             patterns,
@@ -60,6 +65,7 @@ impl Member {
             due: Alarm::default(),
             lost_answer: AtomicBool::new(false),
             fetching: Mutex::new(()),
+            interrupt: Notify::new(),
             left: CancellationToken::new(),
             ended,
             jobs,
@@ -67,8 +73,23 @@ impl Member {
         (Arc::new(member), queue)
     }
 
-    pub(super) fn lane(&self, number: u32) -> Option<&Lane> {
-        self.group.lanes.get(number as usize)
+    pub(super) fn lanes(&self) -> Arc<Vec<Lane>> {
+        Arc::clone(&self.lanes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn lane(&self, number: u32) -> Option<Lane> {
+        self.lanes().get(number as usize).cloned()
+    }
+
+    /// Reads the lanes of a new stream too.
+    pub(super) fn add_lanes(&self, new: Vec<Lane>) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        for lane in new {
+            Arc::make_mut(&mut lanes).push(lane);
+            self.desk.add_lane();
+        }
+        drop(lanes);
+        self.interrupt.notify_one();
     }
 
     /// Hands settlements over to the task that brings them to the server.
@@ -101,7 +122,8 @@ impl Member {
         fields: Value,
         attempt: u32,
     ) -> Option<Fetched> {
-        let place = self.lane(lane)?;
+        let lanes = self.lanes();
+        let place = lanes.get(lane as usize)?;
         let Some(message) = read(fields, &place.stream, &place.key, id) else {
             let reason = format!("entry {id} of {} has no fields", place.key);
             self.desk.tell(messaging_core::driver::Event::Parked(

@@ -66,7 +66,7 @@ enum Broken {
 }
 
 async fn read(member: &Arc<Member>, link: &mut Link, only: Option<u32>) -> Result<(), Broken> {
-    let _unblock = member.shared.unblock_at_leave(member, link, only).await;
+    let _unblock = member.shared.unblock(member, link, only).await;
     loop {
         if member.desk.has_left() {
             return Ok(());
@@ -111,9 +111,9 @@ fn command(member: &Member, lanes: &[u32], wanted: usize) -> Cmd {
     let mut command = redis::cmd("XREADGROUP");
     command.arg("GROUP").arg(&member.group.name).arg(&member.consumer);
     command.arg("COUNT").arg(count).arg("BLOCK").arg(BLOCK.as_millis() as u64).arg("STREAMS");
-    lanes.iter().filter_map(|lane| member.lane(*lane)).for_each(|lane| {
-        command.arg(&lane.key);
-    });
+    for lane in lanes.iter().filter_map(|lane| member.lane(*lane)) {
+        command.arg(lane.key);
+    }
     lanes.iter().for_each(|_| {
         command.arg(">");
     });
@@ -123,11 +123,12 @@ fn command(member: &Member, lanes: &[u32], wanted: usize) -> Cmd {
 /// The messages of an answer `[[key, [[id, fields], …]], …]`.
 fn entries(member: &Member, lanes: &[u32], answer: Value) -> Vec<Fetched> {
     let mut fetched = Vec::new();
+    let all = member.lanes();
     for stream in array(answer) {
         let mut parts = array(stream).into_iter();
         let (Some(key), Some(entries)) = (parts.next(), parts.next()) else { continue };
         let key = text(&key);
-        let of_key = |lane: &&u32| member.lane(**lane).map(|lane| lane.key.as_str()) == key;
+        let of_key = |lane: &&u32| all.get(**lane as usize).map(|lane| &*lane.key) == key;
         let Some(lane) = lanes.iter().find(of_key) else { continue };
         for entry in array(entries) {
             let mut parts = array(entry).into_iter();
@@ -145,7 +146,7 @@ fn entries(member: &Member, lanes: &[u32], answer: Value) -> Vec<Fetched> {
 /// fetch, and the keeper does not while the lock is held.
 async fn recover(member: &Member, link: &mut Link) -> Result<(), Broken> {
     let _fetching = member.fetching.lock().await;
-    for (lane, place) in (0..).zip(&member.group.lanes) {
+    for (lane, place) in (0..).zip(&*member.lanes()) {
         let mut command = redis::cmd("XPENDING");
         command.arg(&place.key).arg(&member.group.name).arg("-").arg("+").arg(10_000);
         command.arg(&member.consumer);

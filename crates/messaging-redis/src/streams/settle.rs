@@ -141,7 +141,7 @@ async fn copy_rejected(
     let (mut copied, mut copies) = (Vec::new(), Vec::new());
     for (answer, (index, job, lane)) in answers.iter().zip(asked) {
         if number(answer) == Some(1) {
-            copies.push(dead_letter(member, job, lane));
+            copies.push(dead_letter(member, job, &lane));
             copied.push(index);
         } else if let Some(slot) = refused.get_mut(index) {
             *slot = Some(stale());
@@ -180,7 +180,7 @@ fn commands(
 ) -> (Vec<Sharded>, Vec<Vec<usize>>) {
     let mut commands = Vec::new();
     let mut of = Vec::new();
-    let mut acked: Vec<Vec<usize>> = member.group.lanes.iter().map(|_| Vec::new()).collect();
+    let mut acked: Vec<Vec<usize>> = member.lanes().iter().map(|_| Vec::new()).collect();
     for ((index, job), refused) in batch.iter().enumerate().zip(refused) {
         let Some(lane) = member.lane(job.lane) else { continue };
         let (after, copy_failed) = match &job.how {

@@ -4,9 +4,7 @@ use std::io::{BufRead, stdin};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use futures::FutureExt;
-use messaging::{Broker, Environment, Registry};
-use messaging_redis::{RedisConfig, Streams};
+use messaging::Broker;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -99,18 +97,11 @@ impl Role {
 /// Connects to what the environment names, as often as it takes: the server may be down just now.
 async fn connect() -> Broker {
     loop {
-        match registry().connect(&Environment::of_process()).await {
+        match messaging::connect().await {
             Ok(broker) => return broker,
             Err(_) => sleep(Duration::from_millis(200)).await,
         }
     }
-}
-
-/// The facade's backends, and those that it has not yet.
-fn registry() -> Registry {
-    Registry::compiled_in().with("redis-streams", |_| {
-        async { Ok(Broker::builder(Streams::connect(RedisConfig::from_env()?).await?)) }.boxed()
-    })
 }
 
 /// The lines of standard input. Where it ends without an order to end, so does the process: nobody

@@ -114,7 +114,7 @@ async fn a_batch_tells_the_outcome_of_each_message_in_order(stage: Stage) {
 }
 
 async fn an_oversize_body_is_refused_and_never_sent(stage: Stage) {
-    let broker = stage.builder().max_body(10).open().await.unwrap();
+    let broker = stage.builder().await.max_body(10).open().await.unwrap();
     let mut consumer = consume(&broker, group("g", "tasks.#")).await;
     let error = broker.publish_message(message("tasks.x", vec![0; 11])).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::TooLarge { size: 11, limit: 10 });
@@ -151,7 +151,7 @@ async fn a_sender_cannot_steer_attempts_or_set_headers_of_ours(stage: Stage) {
 }
 
 async fn every_confirm_is_resolved_though_nobody_waits_for_it(stage: Stage) {
-    let broker = stage.builder().window(4, 1 << 20).open().await.unwrap();
+    let broker = stage.builder().await.window(4, 1 << 20).open().await.unwrap();
     let publisher = broker.publisher::<messaging::Bytes>(SendSpec::to("events").unwrap()).await;
     let publisher = publisher.unwrap();
     for number in numbers(50) {

@@ -30,7 +30,7 @@ pub(super) fn configuration(brokers: &Brokers, node: &Node) -> String {
          sentinel monitor {MASTER} 127.0.0.1 {primary} 2\n\
          sentinel auth-pass {MASTER} {}\n\
          sentinel down-after-milliseconds {MASTER} 2000\n\
-         sentinel failover-timeout {MASTER} 10000\n\
+         sentinel failover-timeout {MASTER} 3000\n\
          sentinel parallel-syncs {MASTER} 2\n",
         node.port,
         brokers.dir_of(node).display(),

@@ -260,7 +260,7 @@ fn in_use(target: &Target) -> Error {
 }
 
 /// Every lane of every stream there is.
-pub(super) async fn all_lanes(link: &mut Link, prefix: &str) -> Result<Vec<Lane>> {
+pub(in super::super) async fn all_lanes(link: &mut Link, prefix: &str) -> Result<Vec<Lane>> {
     let mut all = Vec::new();
     for (name, description) in streams(link, prefix).await? {
         let Ok(stream) = name.parse::<StreamName>() else { continue };

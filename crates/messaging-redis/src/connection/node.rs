@@ -1,0 +1,66 @@
+//! Connections to one node, as Pub/Sub needs them: a cluster passes every message on to every node.
+
+use messaging_core::Result;
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Client, RedisResult, Value};
+use tokio::time::timeout;
+
+use super::{Connector, Source};
+use crate::error::from_client;
+
+impl Connector {
+    /// Opens a connection for Pub/Sub: to the node, the master, or any node of a cluster, which
+    /// passes every message on to every other.
+    pub(crate) async fn pubsub(&self) -> Result<PubSub> {
+        self.on_any_node(|client| async move { client.get_async_pubsub().await }).await
+    }
+
+    /// Opens a connection to one node, as [`Connector::pubsub`] does, and sees that it serves us: a
+    /// server that wants a password lets everybody connect who gives none.
+    pub(crate) async fn any_node(&self) -> Result<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout));
+        let open = |client: Client| {
+            let config = config.clone();
+            async move {
+                let mut opened =
+                    client.get_multiplexed_async_connection_with_config(&config).await?;
+                redis::cmd("PING").query_async::<Value>(&mut opened).await?;
+                Ok(opened)
+            }
+        };
+        self.on_any_node(open).await
+    }
+
+    /// Tries one node after the other, each for its share of the time.
+    async fn on_any_node<T, F>(&self, open: impl Fn(Client) -> F + Send + Sync) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = RedisResult<T>> + Send,
+    {
+        let failed = |error| from_client(error, &self.address);
+        self.in_time(async {
+            let clients = match &self.source {
+                Source::Node(client) => vec![client.clone()],
+                Source::Sentinel(sentinel) => {
+                    vec![sentinel.lock().await.async_get_client().await.map_err(failed)?]
+                }
+                Source::Cluster { nodes, .. } => nodes.clone(),
+            };
+            let share = self.timeout / clients.len().max(1) as u32;
+            let mut outcome = Err(self.late());
+            for client in clients {
+                outcome = match timeout(share, open(client)).await {
+                    Ok(opened) => opened.map_err(failed),
+                    Err(_) => Err(self.late()),
+                };
+                if outcome.is_ok() {
+                    break;
+                }
+            }
+            outcome
+        })
+        .await
+    }
+}

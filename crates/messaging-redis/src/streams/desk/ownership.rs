@@ -1,0 +1,99 @@
+//! Which lanes are ours, and what of them is on its way.
+
+use messaging_core::driver::{Event, Lanes};
+
+use super::order::KeyOrder;
+use super::{Desk, LaneState, State};
+
+impl LaneState {
+    pub(super) fn new(ordered: bool) -> Self {
+        Self { open: !ordered, ..Self::default() }
+    }
+}
+
+impl Desk {
+    /// The lanes that may be read, which stay ours until `end_reading`. `only` is the one of a
+    /// reader that has one.
+    pub(in super::super) fn begin_reading(&self, only: Option<u32>) -> Vec<u32> {
+        let mut state = self.lock();
+        let open = state.lanes.iter().zip(0..).filter(|(lane, number)| {
+            lane.open && !lane.revoked && only.is_none_or(|only| only == *number)
+        });
+        let open: Vec<u32> = open.map(|(_, number)| number).collect();
+        state.reading.extend(&open);
+        open
+    }
+
+    pub(in super::super) fn end_reading(&self, lanes: &[u32]) {
+        let mut state = self.lock();
+        state.reading.retain(|lane| !lanes.contains(lane));
+    }
+
+    /// One more lane there is, as its stream is new.
+    pub(in super::super) fn add_lane(&self) {
+        self.lock().lanes.push(LaneState::new(self.ordered));
+        self.room.notify_one();
+    }
+
+    /// A lane of an ordered group is ours from now on.
+    pub(in super::super) fn assign(&self, number: u32) {
+        let mut state = self.lock();
+        if let Some(lane) = state.lanes.get_mut(number as usize) {
+            lane.open = true;
+            lane.revoked = false;
+        }
+        state.events.push_back(Event::Assigned(Lanes::from_iter([number])));
+        state.wake();
+        self.room.notify_one();
+    }
+
+    /// A lane is asked back.
+    pub(in super::super) fn revoke(&self, number: u32) {
+        let mut state = self.lock();
+        if let Some(lane) = state.lanes.get_mut(number as usize) {
+            lane.revoked = true;
+        }
+        state.events.push_back(Event::Revoked(Lanes::from_iter([number])));
+        state.wake();
+    }
+
+    /// Whether nothing of a revoked lane is in hand, or on its way to or from the server.
+    pub(in super::super) fn is_free(&self, number: u32) -> bool {
+        let state = self.lock();
+        let in_hand = state.lanes.get(number as usize).map_or(0, |lane| lane.in_hand);
+        let reading = state.reading.contains(&number);
+        in_hand == 0 && !reading && !state.settling.iter().any(|(lane, _)| *lane == number)
+    }
+
+    /// A lane is no longer ours; what waits of it stays where it is for its next owner.
+    pub(in super::super) fn give_up(&self, number: u32) {
+        let mut state = self.lock();
+        state.forget(number);
+    }
+
+    /// A lane was taken from us.
+    pub(in super::super) fn lose(&self, number: u32) {
+        let mut state = self.lock();
+        state.forget(number);
+        if let Some(lane) = state.lanes.get_mut(number as usize) {
+            lane.epoch += 1;
+            lane.in_hand = 0;
+        }
+        let lost = state.in_hand.extract_if(|(lane, _), _| *lane == number);
+        let bytes: usize = lost.map(|(_, hand)| hand.message.bytes()).sum();
+        state.bytes -= bytes;
+        state.events.push_back(Event::Lost(Lanes::from_iter([number])));
+        state.wake();
+    }
+}
+
+impl State {
+    fn forget(&mut self, number: u32) {
+        self.ready.retain(|fetched| fetched.lane != number);
+        if let Some(lane) = self.lanes.get_mut(number as usize) {
+            lane.open = false;
+            lane.revoked = false;
+            lane.order = KeyOrder::default();
+        }
+    }
+}

@@ -1,0 +1,34 @@
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use messaging::Feature;
+
+use crate::conformance::{Harness, Stage};
+
+/// The memory backend.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryHarness;
+
+impl Harness for MemoryHarness {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn lacks(&self) -> &'static [Feature] {
+        &[]
+    }
+
+    fn has_virtual_time(&self) -> bool {
+        true
+    }
+
+    fn stage(&self) -> BoxFuture<'_, Result<Stage, String>> {
+        async {
+            let memory = messaging::memory::Memory::new();
+            Ok(Stage::new(self.lacks(), move || {
+                let memory = memory.clone();
+                async { Ok(messaging::Broker::builder(memory)) }.boxed()
+            }))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,45 @@
+//! The brokers' own tools, connected.
+
+use std::ffi::{OsStr, OsString};
+use std::process::Command;
+
+use super::{Brokers, kafka, rabbitmq, redis};
+
+impl Brokers {
+    /// `redis-cli`, connected to a server that answers.
+    ///
+    /// # Errors
+    ///
+    /// When these are no Redis servers, or none answers.
+    pub fn redis_cli<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Command, String> {
+        let mut command = redis::cli(self)?;
+        command.args(args);
+        Ok(command)
+    }
+
+    /// A tool of Kafka's, as `kafka-NAME.sh`, connected to the brokers.
+    ///
+    /// # Errors
+    ///
+    /// When these are no Kafka brokers, or their version has no such tool.
+    pub fn kafka_tool(&self, name: &str, args: Vec<OsString>) -> Result<Command, String> {
+        kafka::tool(self, name, args)
+    }
+
+    /// `rabbitmqctl`, connected to a node that answers.
+    ///
+    /// # Errors
+    ///
+    /// When these are no RabbitMQ nodes, or none answers.
+    pub fn rabbitmqctl<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Command, String> {
+        let mut command = rabbitmq::ctl(self)?;
+        command.args(args);
+        Ok(command)
+    }
+}
