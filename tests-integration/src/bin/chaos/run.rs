@@ -49,7 +49,7 @@ pub(crate) struct Ended {
 const DRAIN: Duration = Duration::from_secs(180);
 const QUIET: Duration = Duration::from_secs(10);
 
-/// The least time that a fault and what is around it gets, and what it may be expected to take.
+/// The least time for what is around a fault.
 const SHARE: Duration = Duration::from_millis(1_500);
 
 /// How often a fault that met nothing is repeated.
@@ -99,17 +99,15 @@ async fn strike_all(
     let (mut struck, mut repeated) = (Vec::new(), 0);
     // Behind the last fault some messages are left.
     let reserve = plan.messages / (count + 1) / 2;
-    let least =
-        Duration::from_secs_f64(plan.messages as f64 / (count + 1) as f64 / plan.rate as f64);
-    let mut share = SHARE.max(least);
-    let began = Instant::now();
+    let least = plan.messages as f64 / (count + 1) as f64 / plan.rate as f64;
+    let least = SHARE.max(Duration::from_secs_f64(least));
+    let mut ahead: Duration = plan.faults.iter().map(|fault| least + fault.duration).sum();
     for (number, fault) in (0..).zip(&plan.faults) {
-        let per_second = pacer.left() as f64 / (share.as_secs_f64() * (count - number + 1) as f64);
-        let per_second = (per_second as u64).clamp(1, plan.rate);
-        pacer.set(per_second, reserve);
-        let mine = Instant::now();
-        let planned = SHARE.max(least);
-        sleep_until(mine + planned * fault.offset / 100).await;
+        let per_second = pacer.left() as f64 / (ahead + least).as_secs_f64();
+        pacer.set((per_second as u64).clamp(1, plan.rate), reserve);
+        ahead = ahead.saturating_sub(least + fault.duration);
+        let began = Instant::now();
+        sleep_until(began + least * fault.offset / 100).await;
         let mut fault = fault.clone();
         for time in 0_u64.. {
             let name = format!("{} {}.{time}", fault.kind.name(), number + 1);
@@ -121,12 +119,12 @@ async fn strike_all(
                 return Err(format!("{name}: nothing was on its way, {REPEATS} times"));
             }
             // Perhaps it is that no message was left for it.
-            pacer.set(per_second, reserve * (REPEATS - time) / (REPEATS + 1));
+            let some = reserve / (REPEATS + 1);
+            pacer.set(some.max(10), reserve.saturating_sub(some * (time + 1)));
         }
         struck.push(fault.kind);
         progress(crew, number + 1, count, fault.kind);
-        sleep_until(mine + planned).await;
-        share = planned.max(began.elapsed() / u32::try_from(number + 1).unwrap_or(u32::MAX));
+        sleep_until(began + least).await;
     }
     pacer.set(plan.rate, 0);
     Ok((struck, repeated))

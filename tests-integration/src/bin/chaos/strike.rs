@@ -15,6 +15,9 @@ use crate::site::Site;
 /// How long traffic may take to come, before or after a fault.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// How long it is waited for something to meet.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long what was said before a fault may take to arrive here.
 const PIPES: Duration = Duration::from_millis(50);
 
@@ -29,6 +32,13 @@ pub(crate) async fn strike(
     if fault.kind.is_of_consumer() {
         return strike_consumer(fault, name, crew).await;
     }
+    let busy = async {
+        let ledger = &crew.ledger;
+        while !ledger.was_unconfirmed(clock::now()) && !ledger.was_unsettled(clock::now(), None) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    drop(timeout(PATIENCE, busy).await);
     aim(fault, crew).await;
     let began = begin(name, crew);
     match fault.kind {
@@ -71,7 +81,7 @@ pub(crate) async fn strike(
 
 async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Result<bool, String> {
     // If nobody is busy in time, this one will meet nothing.
-    let place = match timeout(Duration::from_secs(2), busy(fault, crew)).await {
+    let place = match timeout(PATIENCE, busy(fault, crew)).await {
         Ok(place) => place,
         Err(_) => fault.dice.below(crew.places.len() as u64) as usize,
     };
