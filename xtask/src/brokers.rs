@@ -38,7 +38,7 @@ use self::recipe::recipe;
 use self::until::{Now, until};
 
 /// How long a node may take to answer or to end.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// The nodes of one kind of broker, in one directory.
 #[derive(Debug)]
@@ -208,13 +208,17 @@ impl Brokers {
         self.process(self.node(node)?).end(Signal::KILL, LIMIT)
     }
 
-    /// Ends a node gracefully (SIGTERM) and waits until it is gone.
+    /// Ends a node gracefully (SIGTERM) and waits until it is gone; a paused one goes on first.
     ///
     /// # Errors
     ///
     /// When there is no such node, or it does not end in time.
     pub fn stop(&self, node: &str) -> Result<(), String> {
-        self.process(self.node(node)?).end(Signal::TERM, LIMIT)
+        let process = self.process(self.node(node)?);
+        if process.is_paused() {
+            process.signal(Signal::CONT)?;
+        }
+        process.end(Signal::TERM, LIMIT)
     }
 
     /// Makes a node hang (SIGSTOP): its connections stay open and nothing answers.
@@ -368,13 +372,14 @@ fn home() -> PathBuf {
     here.parent().unwrap_or(here).join(".brokers")
 }
 
-/// Installs what brokers of these kinds need, one after the other, as packages want it.
+/// Installs what these brokers need.
 ///
 /// # Errors
 ///
 /// When something is missing and can't be installed; it says what and the way out.
-pub fn install(kinds: &[Kind], wanted: &Wanted) -> Result<(), String> {
-    kinds.iter().try_for_each(|kind| recipe(*kind).install(&wanted.options(*kind).checked()?))
+pub fn install(options: &Options) -> Result<(), String> {
+    let options = options.clone().checked()?;
+    recipe(options.kind).install(&options)
 }
 
 /// Where `cargo xtask up` keeps the brokers of that kind.

@@ -64,15 +64,25 @@ fn kinds(named: Vec<Kind>) -> Vec<Kind> {
 /// Starts them at the same time; one that fails does not keep the others from starting.
 fn up(kinds: &[Kind], wanted: &Wanted) -> Result<ExitCode, String> {
     wanted.check(kinds)?;
-    brokers::install(kinds, wanted)?;
+    let mut failed = false;
+    let mut installed = Vec::new();
+    for kind in kinds {
+        // One after the other, as packages want it.
+        match brokers::install(&wanted.options(*kind)) {
+            Ok(()) => installed.push(*kind),
+            Err(error) => {
+                failed = true;
+                eprintln!("{}: {error}", kind.name());
+            }
+        }
+    }
     let start = |kind| {
         let options = wanted.options(kind).with_usual_ports();
         Brokers::start(&brokers::dir_of_up(kind), options)
     };
     std::thread::scope(|scope| {
         let starting: Vec<_> =
-            kinds.iter().map(|kind| (*kind, scope.spawn(move || start(*kind)))).collect();
-        let mut failed = false;
+            installed.into_iter().map(|kind| (kind, scope.spawn(move || start(kind)))).collect();
         for (kind, start) in starting {
             match start.join().unwrap_or_else(|_| Err("its start panicked".to_owned())) {
                 Ok(brokers) => println!("{}: up at {}", kind.name(), addresses(&brokers)?),
@@ -82,7 +92,9 @@ fn up(kinds: &[Kind], wanted: &Wanted) -> Result<ExitCode, String> {
                 }
             }
         }
-        println!("for clients: eval \"$(cargo xtask env)\"");
+        if !failed {
+            println!("for clients: eval \"$(cargo xtask env)\"");
+        }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     })
 }

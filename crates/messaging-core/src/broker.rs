@@ -223,6 +223,7 @@ impl Broker {
     /// [`ErrorKind::InvalidConfig`], [`ErrorKind::Unsupported`] or what the broker refuses.
     pub async fn provision(&self, topology: Topology) -> Result<Plan> {
         topology.validate()?;
+        self.shared.require(&[Feature::Provision], &[], Scope::Broker, "provision")?;
         let plan = self.admin()?.apply(&topology).await?;
         *self.shared.topology.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(topology);
         Ok(plan)

@@ -133,3 +133,42 @@ fn formatted(brokers: &Brokers, broker: Launch) -> Launch {
     args.extend(broker.args);
     Launch { program: "sh".into(), args, env: broker.env }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::brokers::{Kind, Private};
+
+    fn topics(brokers: &Brokers, args: &[&str]) -> String {
+        let args = args.iter().map(OsString::from).collect();
+        let output = brokers.kafka_tool("topics", args).unwrap().output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn a_broker_that_was_killed_comes_back_with_its_topics() {
+        let brokers = Private::start("test", Options::new(Kind::Kafka)).unwrap();
+        let create = ["--create", "--topic", "a", "--partitions", "2"];
+        topics(&brokers, &create);
+        let address = brokers.address("kafka-1").unwrap();
+        brokers.kill("kafka-1").unwrap();
+        brokers.start_node("kafka-1").unwrap();
+        assert_eq!(topics(&brokers, &["--list"]).trim(), "a");
+        assert_eq!(brokers.env()[0], ("KAFKA_BROKERS".to_owned(), address.to_string()));
+    }
+
+    #[test]
+    fn a_tool_that_there_is_not_is_named_with_those_that_there_are() {
+        let options = Options::new(Kind::Kafka);
+        let plan = crate::brokers::plan::Plan {
+            options,
+            nodes: Vec::new(),
+            password: String::new(),
+            id: String::new(),
+        };
+        let brokers = Brokers { dir: "nowhere".into(), plan };
+        let error = brokers.kafka_tool("topic", Vec::new()).unwrap_err();
+        assert!(error.contains("consumer-groups"), "{error}");
+    }
+}

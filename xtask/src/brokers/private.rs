@@ -67,9 +67,14 @@ pub fn end_abandoned() -> Result<(), String> {
         if start_of(Path::new("/proc").join(pid).as_path()).is_some_and(|now| now == start) {
             continue;
         }
-        match Brokers::load(&dir)? {
-            Some(brokers) => brokers.down()?,
-            None => fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?,
+        let ended = match Brokers::load(&dir) {
+            Ok(Some(brokers)) => brokers.down(),
+            Ok(None) => fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display())),
+            Err(error) => Err(error),
+        };
+        // Two may do this at the same time.
+        if dir.exists() {
+            ended?;
         }
     }
     Ok(())
@@ -107,4 +112,30 @@ fn last_words(brokers: &Brokers) -> String {
         }
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::brokers::Kind;
+
+    #[test]
+    fn brokers_of_a_process_that_is_gone_are_ended() {
+        // No process has this number, as the kernel's largest is smaller.
+        let dir = home().join("private").join("99999999-1-test-abandoned");
+        let brokers = Brokers::start(&dir, Options::new(Kind::Redis)).unwrap();
+        let address = brokers.address("redis-1").unwrap();
+        end_abandoned().unwrap();
+        assert!(!dir.exists());
+        assert!(std::net::TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn private_brokers_leave_nothing() {
+        let brokers = Private::start("test", Options::new(Kind::Redis)).unwrap();
+        let (dir, address) = (brokers.dir.clone(), brokers.address("redis-1").unwrap());
+        drop(brokers);
+        assert!(!dir.exists());
+        assert!(std::net::TcpStream::connect(address).is_err());
+    }
 }

@@ -226,3 +226,28 @@ pub(super) fn ctl(brokers: &Brokers) -> Result<Command, String> {
     command.envs(erlang(brokers)).env("RABBITMQ_NODENAME", name);
     Ok(command)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::brokers::Private;
+
+    fn ctl(brokers: &Brokers, args: &[&str]) -> String {
+        let output = brokers.rabbitmqctl(args).unwrap().output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn a_node_that_was_killed_comes_back_with_what_was_declared() {
+        let brokers = Private::start("test", Options::new(Kind::RabbitMq)).unwrap();
+        ctl(&brokers, &["add_vhost", "a"]);
+        let address = brokers.address("rabbitmq-1").unwrap();
+        brokers.kill("rabbitmq-1").unwrap();
+        assert_eq!(brokers.state("rabbitmq-1"), Ok(State::Down));
+        brokers.start_node("rabbitmq-1").unwrap();
+        let hosts = ctl(&brokers, &["--quiet", "list_vhosts"]);
+        assert!(hosts.lines().any(|line| line == "a"), "{hosts}");
+        assert_eq!(brokers.address("rabbitmq-1").unwrap(), address);
+    }
+}

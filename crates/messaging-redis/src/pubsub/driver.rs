@@ -124,11 +124,7 @@ impl PubSub {
             .with(Feature::ReadRange, Support::Unsupported, KEEPS_NOTHING)
             .with(Feature::Listen, Support::Native, "")
             .with(Feature::StartLatest, Support::Native, "a listener starts there anyway")
-            .with(
-                Feature::Provision,
-                Support::Emulated,
-                "a connection knows its streams; the server has nothing to create",
-            )
+            .with(Feature::Provision, Support::Unsupported, "there is nothing to create")
             .with(Feature::Headers, headers.0, headers.1)
     }
 

@@ -1,15 +1,18 @@
-//! `bench memory [--json] [--check]`: what the layer costs over a bare channel, within one run.
+//! `bench BACKEND [--json] [--check]`: what the layer costs over a bare channel or client, within one
+//! run.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't run has nothing to say")]
 
 mod allocations;
 mod bare;
+mod cpu;
 mod filters;
 mod growth;
 mod latency;
 mod ours;
 mod processes;
+mod redis;
 mod table;
 mod throughput;
 
@@ -24,7 +27,7 @@ use crate::table::{Row, Table};
 #[command(name = "cargo xtask bench")]
 struct Args {
     /// The backend
-    #[arg(value_parser = ["memory"])]
+    #[arg(value_parser = ["memory", "redis"])]
     backend: String,
     /// Print the table as JSON
     #[arg(long)]
@@ -40,7 +43,7 @@ struct Args {
 /// A group of rows that are measured together, and what it is called.
 type Part = (&'static str, fn() -> Vec<Row>);
 
-const PARTS: [Part; 6] = [
+const MEMORY: &[Part] = &[
     ("throughput", throughput::rows),
     ("allocations", allocations::rows),
     ("growth", growth::rows),
@@ -49,10 +52,13 @@ const PARTS: [Part; 6] = [
     ("processes", processes::rows),
 ];
 
+const REDIS: &[Part] = &[("redis", redis::rows)];
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut table = Table::default();
-    for (name, measure) in PARTS.iter().filter(|(name, _)| name.contains(&args.row)) {
+    let parts = if args.backend == "memory" { MEMORY } else { REDIS };
+    for (name, measure) in parts.iter().filter(|(name, _)| name.contains(&args.row)) {
         eprintln!("measuring {name} …");
         table.rows.extend(measure());
     }

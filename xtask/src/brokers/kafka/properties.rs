@@ -90,3 +90,48 @@ fn with_zookeeper(brokers: &Brokers, id: i32) -> Vec<(&'static str, String)> {
         ("zookeeper.session.timeout.ms", "3000".to_owned()),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::brokers::plan::Plan;
+    use crate::brokers::ports::Ports;
+    use crate::brokers::recipe::recipe;
+    use crate::brokers::{Kind, Options};
+
+    /// What the second broker's file says, as Java reads it.
+    fn second(options: Options, name: &str) -> Option<String> {
+        let nodes = recipe(Kind::Kafka).nodes(&options, &mut Ports::default()).unwrap();
+        let (password, id) = (String::new(), "0123456789abcdef0123456789abcdef".to_owned());
+        let brokers = Brokers { dir: "/d".into(), plan: Plan { options, nodes, password, id } };
+        let node = brokers.plan.with_role(Role::Server).nth(1).unwrap();
+        let text = of(&brokers, node);
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        lines.rfind(|(it, _)| *it == name).map(|(_, value)| value.to_owned())
+    }
+
+    #[test]
+    fn three_brokers_keep_three_copies_of_which_two_confirm() {
+        let options = || Options::new(Kind::Kafka).with_nodes(3);
+        assert_eq!(second(options(), "node.id").unwrap(), "2");
+        assert_eq!(second(options(), "offsets.topic.replication.factor").unwrap(), "3");
+        assert_eq!(second(options(), "min.insync.replicas").unwrap(), "2");
+        assert!(second(options(), "share.coordinator.state.topic.min.isr").is_some());
+        let older = second(options().with_zookeeper(), "share.coordinator.state.topic.min.isr");
+        assert_eq!(older, None);
+    }
+
+    #[test]
+    fn clients_are_sent_to_advertised_ports_and_brokers_are_not() {
+        let options = Options::new(Kind::Kafka).with_nodes(2).with_advertised_ports(&[7001, 7002]);
+        let advertised = second(options, "advertised.listeners").unwrap();
+        assert!(advertised.starts_with("CLIENT://127.0.0.1:7002,BROKER://"), "{advertised}");
+    }
+
+    #[test]
+    fn settings_win_over_ours() {
+        let setting = "auto.create.topics.enable";
+        let options = Options::new(Kind::Kafka).with_nodes(2).with_setting(setting, "true");
+        assert_eq!(second(options, setting).unwrap(), "true");
+    }
+}
