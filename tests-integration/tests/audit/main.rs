@@ -121,6 +121,14 @@ fn a_message_that_ended_in_two_ways_is_found() {
     consumer().publish(1, Outcome::Ok).handle(1).fate(1, Fate::Parked).breaks(&["V12"]);
     let mut twice = consumer();
     twice.publish(1, Outcome::Ok).fate(1, Fate::Parked).fate(1, Fate::Expired).breaks(&["V12"]);
+    let parked_twice = |mut story: Story| {
+        story.publish(1, Outcome::Ok).fate(1, Fate::Parked).fate(1, Fate::Parked);
+        story
+    };
+    parked_twice(consumer()).breaks(&["V12"]);
+    // A copy is repeated until it is confirmed.
+    parked_twice(consumer()).fault(true).fault(false).holds();
+    parked_twice(consumer()).handle(1).fault(true).fault(false).breaks(&["V12"]);
 }
 
 #[test]
