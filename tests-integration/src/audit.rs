@@ -12,7 +12,10 @@
 //! | V6 | messages of a key delivered in another order than they were published |
 //! | V7 | a message handled twice without a reason |
 //! | V9 | losses that an at-most-once subscription did not report, or reported and did not have |
+//! | V10 | a call without an end, no work after a fault, silence while messages wait |
+//! | V11 | a process that takes or logs more than it may |
 //! | V12 | a message that ended in two ways |
+//! | V13 | a panic or a secret in a log |
 //!
 //! ```
 //! use tests_integration::audit::{Id, Outcome, Promise, Recorder, Verdict, audit};
@@ -32,15 +35,16 @@ mod index;
 mod recorder;
 mod report;
 mod rules;
+mod secret;
 
 pub use self::history::{End, Event, Fate, History, Id, Outcome, What};
 use self::index::Index;
 pub use self::recorder::Recorder;
 use self::report::Findings;
-pub use self::report::{Finding, Report, Verdict};
+pub use self::report::{Finding, Recovery, Report, Verdict};
 
 /// What the run was promised beyond the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {
     /// How long after a fault has ended its effects may still be seen, in nanoseconds.
     pub settling: u64,
@@ -48,12 +52,38 @@ pub struct Promise {
     pub duplicates_per_fault: u64,
     /// How many more messages than were missing a gap may report.
     pub gap_slack: u64,
+    /// How long a publish may take, in nanoseconds.
+    pub deadline: u64,
+    /// How long after a fault the first confirmation and the first delivery may take, in
+    /// nanoseconds.
+    pub recovery: u64,
+    /// How long a subscription may be silent while messages wait for it, in nanoseconds.
+    pub silence: u64,
+    /// How many bytes of memory a process may grow by.
+    pub resident_growth: u64,
+    /// How many file descriptors a process may grow by.
+    pub descriptor_growth: u64,
+    /// How much a process may log, on average over ten seconds.
+    pub lines_per_second: u64,
+    /// What no log may show.
+    pub secrets: Vec<String>,
 }
 
 impl Default for Promise {
-    /// Effects for ten seconds, as many duplicates as it takes, exact gaps.
+    /// Effects for ten seconds, exact gaps; everything else as long and as much as it takes.
     fn default() -> Self {
-        Self { settling: 10_000_000_000, duplicates_per_fault: u64::MAX, gap_slack: 0 }
+        Self {
+            settling: 10_000_000_000,
+            duplicates_per_fault: u64::MAX,
+            gap_slack: 0,
+            deadline: u64::MAX,
+            recovery: u64::MAX,
+            silence: u64::MAX,
+            resident_growth: u64::MAX,
+            descriptor_growth: u64::MAX,
+            lines_per_second: u64::MAX,
+            secrets: Vec::new(),
+        }
     }
 }
 
@@ -65,6 +95,5 @@ pub fn audit(history: &History, promise: &Promise) -> Report {
     for check in rules::ALL {
         check(&index, promise, &mut findings);
     }
-    let (recovered, vanished) = rules::unknown::count(&index);
-    findings.into_report(index.is_complete(), recovered, vanished)
+    findings.into_report(&index)
 }

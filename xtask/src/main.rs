@@ -46,6 +46,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         args: Vec<OsString>,
     },
+    /// Kill servers and consumers while messages flow: BACKEND --kills N --messages M --seed S
+    Chaos {
+        /// Passed on to the fault runner
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        args: Vec<OsString>,
+    },
     /// Make the broker have the topology's streams and groups: [--plan] [--check] [--file FILE] …
     Provision {
         /// Passed on to the program
@@ -80,6 +86,7 @@ fn main() -> ExitCode {
         .args(args)
         .pass_through(),
         Command::Bench { args } => bench(args),
+        Command::Chaos { args } => chaos(args),
         Command::Provision { args } => {
             let program = ["run", "--quiet", "--package", "helixagent", "--", "provision"];
             Cargo::run(program).args(args).pass_through()
@@ -92,6 +99,12 @@ fn main() -> ExitCode {
         eprintln!("xtask: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// Without optimisation the runner and not the broker would be the bottleneck.
+fn chaos(args: Vec<OsString>) -> Result<ExitCode, String> {
+    let run = ["run", "--release", "--quiet", "--package", "tests-integration", "--bin", "chaos"];
+    Cargo::run(run).args(["--"]).args(args).pass_through()
 }
 
 /// The benchmark compares the program with other ways to start processes, so it is built too.

@@ -117,10 +117,32 @@ pub enum What {
         /// Its name.
         fault: String,
     },
-    /// A fault has ended.
+    /// A fault has ended: the broker answers its own protocol again.
     FaultEnded {
         /// Its name.
         fault: String,
+    },
+    /// From now on everything that is still on its way has to arrive.
+    Draining,
+    /// It has arrived.
+    Drained,
+    /// What a process takes.
+    Sampled {
+        /// Its name, another one after a restart.
+        process: String,
+        /// Its resident memory in bytes.
+        resident: u64,
+        /// Its open file descriptors.
+        descriptors: u64,
+        /// How many lines it has logged so far.
+        log_lines: u64,
+    },
+    /// A process has logged a line.
+    Logged {
+        /// Its name.
+        process: String,
+        /// What.
+        line: String,
     },
 }
 
@@ -197,7 +219,11 @@ impl What {
             | Self::Unsubscribed { .. }
             | Self::Gap { .. }
             | Self::FaultBegan { .. }
-            | Self::FaultEnded { .. } => None,
+            | Self::FaultEnded { .. }
+            | Self::Draining
+            | Self::Drained
+            | Self::Sampled { .. }
+            | Self::Logged { .. } => None,
         }
     }
 }

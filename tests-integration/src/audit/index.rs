@@ -12,6 +12,29 @@ pub(super) struct Index {
     pub(super) messages: BTreeMap<Id, Published>,
     pub(super) subscriptions: BTreeMap<String, Subscription>,
     pub(super) faults: Vec<Fault>,
+    /// Every call of a publish, in order.
+    pub(super) calls: Vec<u64>,
+    /// Every confirmation, in order.
+    pub(super) confirmations: Vec<u64>,
+    pub(super) processes: BTreeMap<String, Process>,
+    draining: bool,
+    /// When the last event was.
+    pub(super) end: u64,
+}
+
+/// What a process took and said.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    pub(super) samples: Vec<Sample>,
+    pub(super) lines: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) at: u64,
+    pub(super) resident: u64,
+    pub(super) descriptors: u64,
+    pub(super) log_lines: u64,
 }
 
 /// What a producer did with a message.
@@ -24,6 +47,10 @@ pub(super) struct Published {
     pub(super) invoked: u64,
     /// How often it was called.
     pub(super) calls: u64,
+    /// The call that has not returned.
+    pub(super) open: Option<u64>,
+    /// How long the longest call took.
+    pub(super) longest: u64,
     /// The first confirmation.
     pub(super) confirmed: Option<u64>,
     /// How many calls have definitely failed.
@@ -39,6 +66,8 @@ pub(super) struct Subscription {
     since: u64,
     until: Option<u64>,
     pub(super) stories: BTreeMap<Id, Story>,
+    /// When it got something, in order.
+    pub(super) delivered: Vec<u64>,
     /// What its gaps add up to; `None` once one did not say how many.
     pub(super) gaps: Option<u64>,
 }
@@ -57,7 +86,7 @@ pub(super) struct Story {
 
 #[derive(Debug)]
 pub(super) struct Fault {
-    name: String,
+    pub(super) name: String,
     pub(super) began: u64,
     pub(super) ended: Option<u64>,
 }
@@ -72,6 +101,7 @@ impl Index {
     }
 
     fn add(&mut self, at: u64, what: &What) {
+        self.end = self.end.max(at);
         match what {
             What::Publishing { id, subject, key, digest } => {
                 let message = self.messages.entry(*id).or_insert_with(|| Published {
@@ -82,11 +112,19 @@ impl Index {
                     ..Published::default()
                 });
                 message.calls += 1;
+                message.open = Some(at);
+                self.calls.push(at);
             }
             What::Published { id, outcome } => {
                 let Some(message) = self.messages.get_mut(id) else { return };
+                if let Some(called) = message.open.take() {
+                    message.longest = message.longest.max(at.saturating_sub(called));
+                }
                 match outcome {
-                    Outcome::Ok => drop(message.confirmed.get_or_insert(at)),
+                    Outcome::Ok => {
+                        message.confirmed.get_or_insert(at);
+                        self.confirmations.push(at);
+                    }
                     Outcome::Failed => message.failed += 1,
                     Outcome::Unknown => {}
                 }
@@ -104,6 +142,7 @@ impl Index {
             }
             What::Delivered { subscription, id, digest } => {
                 self.story(subscription, *id).deliveries.push((at, *digest));
+                self.subscriptions.entry(subscription.clone()).or_default().delivered.push(at);
             }
             What::Handled { subscription, id, end } => {
                 if *end == End::Ok {
@@ -131,6 +170,16 @@ impl Index {
                     fault.ended = Some(at);
                 }
             }
+            What::Draining => self.draining = true,
+            What::Drained => self.draining = false,
+            What::Sampled { process, resident, descriptors, log_lines } => {
+                let (resident, descriptors, log_lines) = (*resident, *descriptors, *log_lines);
+                let sample = Sample { at, resident, descriptors, log_lines };
+                self.processes.entry(process.clone()).or_default().samples.push(sample);
+            }
+            What::Logged { process, line } => {
+                self.processes.entry(process.clone()).or_default().lines.push(line.clone());
+            }
         }
     }
 
@@ -139,9 +188,41 @@ impl Index {
         entry.stories.entry(id).or_default()
     }
 
-    /// Whether the run was brought to its end: every fault is over, and somebody was subscribed.
+    /// Whether the run was brought to its end: every fault is over, everything that was on its way
+    /// has arrived, and somebody was subscribed.
     pub(super) fn is_complete(&self) -> bool {
-        !self.subscriptions.is_empty() && self.faults.iter().all(|fault| fault.ended.is_some())
+        let is_over = self.faults.iter().all(|fault| fault.ended.is_some());
+        !self.subscriptions.is_empty() && is_over && !self.draining
+    }
+
+    /// Whether everything has arrived that was told to.
+    pub(super) const fn is_drained(&self) -> bool {
+        !self.draining
+    }
+
+    /// How much of a time faults were on.
+    pub(super) fn faulty_time(&self, from: u64, to: u64) -> u64 {
+        let mut times: Vec<(u64, u64)> =
+            self.faults.iter().filter_map(|f| f.within(from, to)).collect();
+        times.sort_unstable();
+        let (mut sum, mut until) = (0, from);
+        for (began, ended) in times {
+            sum += ended.saturating_sub(began.max(until));
+            until = until.max(ended);
+        }
+        sum
+    }
+}
+
+impl Fault {
+    /// Whether it was on at any time between `from` and `to`.
+    pub(super) fn meets(&self, from: u64, to: u64) -> bool {
+        self.within(from, to).is_some()
+    }
+
+    fn within(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        let ended = self.ended.unwrap_or(u64::MAX);
+        (self.began <= to && ended >= from).then(|| (self.began.max(from), ended.min(to)))
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::history::{Event, History, Id};
+use super::index::Index;
+use super::rules::{duplicates, liveness, order, unknown};
 
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,8 +18,35 @@ pub struct Report {
     pub recovered: u64,
     /// Publishes with an unknown outcome that never were.
     pub vanished: u64,
+    /// Messages that were handled again without having been given back.
+    pub duplicates: u64,
+    /// Messages of ordered subscriptions that had one before them.
+    pub order_checked: u64,
+    /// What came first after each fault.
+    pub recoveries: Vec<Recovery>,
     /// The first of each rule, each with what happened to its message.
     pub findings: Vec<Finding>,
+}
+
+/// What came first after a fault, in nanoseconds of the history's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    /// The fault's name.
+    pub fault: String,
+    /// When it had ended.
+    pub ended: Option<u64>,
+    /// The first confirmed publish since then.
+    pub confirmed: Option<u64>,
+    /// When every at-least-once subscription had got something since then.
+    pub delivered: Option<u64>,
+}
+
+impl Recovery {
+    /// How long it took until both had come.
+    #[must_use]
+    pub fn time(&self) -> Option<u64> {
+        Some(self.confirmed?.max(self.delivered?) - self.ended?)
+    }
 }
 
 /// Whether a run held what it promised.
@@ -72,7 +101,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    pub(super) fn into_report(self, is_complete: bool, recovered: u64, vanished: u64) -> Report {
+    pub(super) fn into_report(self, index: &Index) -> Report {
         let wanted: HashSet<Id> = self.found.iter().filter_map(|(_, id, _)| *id).collect();
         let mut timelines: BTreeMap<Id, Vec<Event>> = BTreeMap::new();
         for event in &self.history.0 {
@@ -85,12 +114,22 @@ impl<'a> Findings<'a> {
         let findings = self.found.into_iter();
         let findings =
             findings.map(|(rule, id, text)| Finding { rule, text, timeline: timeline(id) });
-        let verdict = match (self.counts.is_empty(), is_complete) {
+        let verdict = match (self.counts.is_empty(), index.is_complete()) {
             (false, _) => Verdict::Invalid,
             (true, true) => Verdict::Valid,
             (true, false) => Verdict::Unknown,
         };
-        Report { verdict, counts: self.counts, recovered, vanished, findings: findings.collect() }
+        let (recovered, vanished) = unknown::count(index);
+        Report {
+            verdict,
+            counts: self.counts,
+            recovered,
+            vanished,
+            duplicates: duplicates::count(index),
+            order_checked: order::count(index),
+            recoveries: liveness::recoveries(index),
+            findings: findings.collect(),
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! The rules, one in a file.
 
 mod conservation;
-mod duplicates;
+pub(super) mod duplicates;
 mod gaps;
 mod ghosts;
+pub(super) mod liveness;
+mod log;
 mod lost;
-mod order;
+pub(super) mod order;
 mod phantoms;
 mod premature;
+mod resources;
 pub(super) mod unknown;
 
 use super::Promise;
@@ -18,7 +21,7 @@ use super::report::Findings;
 type Check = fn(&Index, &Promise, &mut Findings<'_>);
 
 /// Every rule that can be broken.
-pub(super) const ALL: [Check; 8] = [
+pub(super) const ALL: [Check; 11] = [
     lost::check,
     premature::check,
     phantoms::check,
@@ -26,5 +29,8 @@ pub(super) const ALL: [Check; 8] = [
     order::check,
     duplicates::check,
     gaps::check,
+    liveness::check,
+    resources::check,
     conservation::check,
+    log::check,
 ];

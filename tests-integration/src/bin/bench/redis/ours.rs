@@ -85,8 +85,7 @@ pub(super) fn pubsub(url: String, messages: usize) -> BoxFuture<'static, Duratio
         let broker = Broker::builder(driver).window(BOUND, 64 << 20).open().await.unwrap();
         let spec = SubscribeSpec::broadcast(["tasks"]).unwrap();
         let mut listener = broker.listen::<Bytes>(spec).await.unwrap();
-        let publisher =
-            broker.publisher::<Bytes>(SendSpec::to("tasks").unwrap()).await.unwrap();
+        let publisher = broker.publisher::<Bytes>(SendSpec::to("tasks").unwrap()).await.unwrap();
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for _ in 0..IN_FLIGHT {

@@ -1,0 +1,155 @@
+//! The consumers of a run: who is there, and who takes whose place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::child::Child;
+use crate::consumer::Consumer;
+use crate::group::Group;
+use crate::identity::Identity;
+use crate::inspector::Inspector;
+use crate::ledger::{Ledger, Member};
+use crate::publisher::{LINES, Publisher};
+use crate::role::{Control, Order, Role};
+
+/// Starts processes, and keeps the consumers.
+pub(crate) struct Crew {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) identity: Identity,
+    pub(crate) control: Option<Control>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) places: Vec<Place>,
+    /// The number of the next process.
+    next: Member,
+    /// What went wrong beside the rules.
+    pub(crate) troubles: Vec<String>,
+}
+
+/// A place in a group, in which one process after the other works.
+pub(crate) struct Place {
+    group: Group,
+    number: u32,
+    pub(crate) child: Child,
+}
+
+/// How many publishers there are.
+const PUBLISHERS: u32 = 2;
+
+/// How long a process may take until it is ready, or has ended.
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl Crew {
+    pub(crate) fn new(
+        ledger: Arc<Ledger>,
+        identity: Identity,
+        control: Option<Control>,
+        env: Vec<(String, String)>,
+    ) -> Self {
+        Self { ledger, identity, control, env, places: Vec::new(), next: 0, troubles: Vec::new() }
+    }
+
+    /// Starts every consumer and waits until all are subscribed.
+    pub(crate) async fn gather(&mut self) -> Result<(), String> {
+        for group in Group::ALL {
+            for number in 1..=group.members() {
+                let child = self.consumer(group, number)?;
+                self.places.push(Place { group, number, child });
+            }
+        }
+        let members: Vec<Member> = self.places.iter().map(|place| place.child.member).collect();
+        for member in members {
+            self.ready(member).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the publishers and waits until they are connected.
+    pub(crate) async fn publishers(&mut self) -> Result<Vec<Child>, String> {
+        let mut publishers = Vec::new();
+        for number in 0..PUBLISHERS {
+            let (identity, control) = (self.identity, self.control);
+            let role = Role::Publisher(Publisher { identity, first: number * LINES, control });
+            let child = self.start(&format!("publisher-{}", number + 1), &role)?;
+            self.ready(child.member).await?;
+            publishers.push(child);
+        }
+        Ok(publishers)
+    }
+
+    pub(crate) fn inspector(&mut self, quiet: Duration, limit: Duration) -> Result<Child, String> {
+        let role = Role::Inspector(Inspector { identity: self.identity, quiet, limit });
+        self.start("inspector", &role)
+    }
+
+    /// Puts a new process into a place whose own was killed, and waits until it is subscribed.
+    pub(crate) async fn replace(&mut self, place: usize) -> Result<(), String> {
+        let Some((group, number)) = self.places.get(place).map(|it| (it.group, it.number)) else {
+            return Ok(());
+        };
+        let child = self.consumer(group, number)?;
+        let member = child.member;
+        if let Some(place) = self.places.get_mut(place) {
+            let old = std::mem::replace(&mut place.child, child);
+            old.ended().await.map_err(|error| error.to_string())?;
+        }
+        self.ready(member).await
+    }
+
+    /// Ends every consumer in order; who does not end is killed.
+    pub(crate) async fn dismiss(&mut self) -> Result<(), String> {
+        for place in &mut self.places {
+            if place.child.has_ended() {
+                self.troubles.push(format!("{} ended by itself", place.name()));
+            } else if let Err(error) = place.child.order(Order::End).await {
+                self.troubles.push(format!("{}: {error}", place.name()));
+            }
+        }
+        for place in std::mem::take(&mut self.places) {
+            let name = place.name();
+            self.end(&name, place.child).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a process has ended, which it was told to; kills it if it does not.
+    pub(crate) async fn end(&mut self, name: &str, child: Child) -> Result<(), String> {
+        match timeout(LIMIT, child.ended()).await {
+            Ok(Ok((status, _))) if status.success() => {}
+            Ok(Ok((status, last))) => {
+                self.troubles.push(format!("{name} ended with {status}: {last}"));
+            }
+            Ok(Err(error)) => return Err(format!("{name}: {error}")),
+            // Its process is killed with it.
+            Err(_) => self.troubles.push(format!("{name} did not end")),
+        }
+        Ok(())
+    }
+
+    fn consumer(&mut self, group: Group, number: u32) -> Result<Child, String> {
+        let (identity, control) = (self.identity, self.control);
+        let role = Role::Consumer(Consumer { identity, group, control });
+        self.start(&format!("{}-{number}", group.name()), &role)
+    }
+
+    fn start(&mut self, name: &str, role: &Role) -> Result<Child, String> {
+        let member = self.next;
+        self.next += 1;
+        let known = format!("{name}#{member}");
+        Child::start(known, member, role, &self.env, &self.ledger)
+            .map_err(|error| format!("{name}: {error}"))
+    }
+
+    async fn ready(&self, member: Member) -> Result<(), String> {
+        let is_ready = self.ledger.until(|_| self.ledger.ready_at(member).is_some());
+        let in_time = timeout(LIMIT, is_ready).await;
+        in_time.map_err(|_| format!("process {member} was not ready in {} s", LIMIT.as_secs()))
+    }
+}
+
+impl Place {
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.group.name(), self.number)
+    }
+}

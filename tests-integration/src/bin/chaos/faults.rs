@@ -1,0 +1,121 @@
+//! Which faults a run has, and when.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::dice::Dice;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Kind {
+    /// SIGKILL of the server, which is started again
+    ServerKill,
+    /// The server stops in order and is started again
+    ServerRestart,
+    /// SIGKILL of a consumer, in whose place a new one starts
+    ConsumerKill,
+    /// SIGSTOP of a consumer, then SIGCONT
+    ConsumerPause,
+    /// Every connection is reset
+    Reset,
+    /// Connections stay open and pass nothing on, one way or both
+    HalfOpen,
+    /// Connections end between a request and its answer
+    Cut,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::ServerKill => "server-kill",
+            Self::ServerRestart => "server-restart",
+            Self::ConsumerKill => "consumer-kill",
+            Self::ConsumerPause => "consumer-pause",
+            Self::Reset => "reset",
+            Self::HalfOpen => "half-open",
+            Self::Cut => "cut",
+        }
+    }
+
+    /// Whether it is made by the proxy.
+    pub(crate) const fn is_of_network(self) -> bool {
+        matches!(self, Self::Reset | Self::HalfOpen | Self::Cut)
+    }
+
+    /// Whether it meets one consumer only.
+    pub(crate) const fn is_of_consumer(self) -> bool {
+        matches!(self, Self::ConsumerKill | Self::ConsumerPause)
+    }
+
+    /// How long it lasts.
+    fn duration(self, dice: &mut Dice) -> Duration {
+        match self {
+            Self::ServerKill | Self::ServerRestart => dice.millis(0, 1_500),
+            Self::ConsumerKill => dice.millis(0, 500),
+            Self::ConsumerPause => dice.millis(500, 15_000),
+            Self::Reset => Duration::ZERO,
+            Self::HalfOpen => dice.millis(500, 15_000),
+            Self::Cut => dice.millis(0, 2_000),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A fault as it is planned.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) kind: Kind,
+    /// How long it lasts.
+    pub(crate) duration: Duration,
+    /// Which part of its share of the run passes before it, in percent.
+    pub(crate) offset: u32,
+    /// How long after a confirmation it begins, where it is aimed at one.
+    pub(crate) after_confirm: Option<Duration>,
+    /// For what else is left to chance.
+    pub(crate) dice: Dice,
+}
+
+/// As many faults as are asked for, evenly split between the kinds, in an order that follows from
+/// the seed.
+pub(crate) fn schedule(kinds: &[Kind], count: usize, seed: u64) -> Vec<Fault> {
+    let mut dice = Dice::of(&[seed, 2]);
+    let mut all: Vec<Kind> = kinds.iter().copied().cycle().take(count).collect();
+    dice.shuffle(&mut all);
+    // A third is aimed, so that a fifth surely hits.
+    let aims = |number: usize| number.is_multiple_of(3);
+    let mut plan: Vec<Fault> = (0..)
+        .zip(all)
+        .map(|(number, kind)| Fault {
+            kind,
+            duration: kind.duration(&mut dice),
+            offset: dice.below(50) as u32 + 10,
+            after_confirm: aims(number).then(|| Duration::from_micros(dice.below(4_000))),
+            dice: Dice::of(&[seed, 3, number as u64]),
+        })
+        .collect();
+    dice.shuffle(&mut plan);
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_split_evenly_and_follow_from_the_seed() {
+        let kinds = [Kind::ServerKill, Kind::ConsumerKill];
+        let plan = schedule(&kinds, 100, 7);
+        let count = |kind| plan.iter().filter(|fault| fault.kind == kind).count();
+        assert_eq!(kinds.map(count), [50, 50]);
+        assert!(plan.iter().filter(|fault| fault.after_confirm.is_some()).count() >= 20);
+        let text = |seed| format!("{:?}", schedule(&kinds, 100, seed));
+        assert!(text(7) == text(7) && text(7) != text(8));
+    }
+}

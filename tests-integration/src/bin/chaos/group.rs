@@ -1,0 +1,61 @@
+use serde::{Deserialize, Serialize};
+
+/// The two groups that work side by side; each gets every message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Group {
+    /// Its members compete.
+    Pool,
+    /// It keeps the order of each key.
+    Keyed,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 2] = [Self::Pool, Self::Keyed];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Keyed => "keyed",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|group| group.name() == name)
+    }
+
+    /// How many consumer processes it has; the ordered one as many as there are lanes.
+    pub(crate) const fn members(self) -> u32 {
+        match self {
+            Self::Pool => 3,
+            Self::Keyed => LANES,
+        }
+    }
+
+    pub(crate) const fn is_ordered(self) -> bool {
+        matches!(self, Self::Keyed)
+    }
+}
+
+/// The stream that everything goes through.
+pub(crate) const STREAM: &str = "tasks";
+
+/// What both groups subscribe to.
+pub(crate) const PATTERN: &str = "tasks.#";
+
+/// The lanes of the stream.
+pub(crate) const LANES: u32 = 4;
+
+/// How many handlers a consumer runs at once, and how many messages it may have in hand.
+pub(crate) const CONCURRENCY: u32 = 8;
+pub(crate) const PREFETCH: u32 = 16;
+
+/// How many attempts a message gets.
+pub(crate) const ATTEMPTS: u32 = 5;
+
+/// The topology file: short tiers, so that retries and dead letters are in play all the time.
+pub(crate) fn topology() -> String {
+    format!(
+        "tiers = [\"100ms\", \"200ms\", \"400ms\", \"1s\"]\n\n\
+         [[stream]]\nname = \"{STREAM}\"\nkind = \"work\"\nlanes = {LANES}\npartitions = {LANES}\n"
+    )
+}

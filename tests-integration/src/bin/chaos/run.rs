@@ -1,0 +1,159 @@
+//! A whole run: start, faults, end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tests_integration::audit::{History, What};
+use tokio::time::{Instant, sleep_until};
+
+use crate::child::Child;
+use crate::clock;
+use crate::crew::Crew;
+use crate::faults::{Fault, Kind};
+use crate::group::{Group, topology};
+use crate::identity::Identity;
+use crate::ledger::{Ledger, subscribed};
+use crate::pacer::Pacer;
+use crate::readback::{ReadBack, read_back, settings};
+use crate::role::Control;
+use crate::site::Site;
+use crate::stalls::Stalls;
+use crate::strike::strike;
+
+/// What is to be done.
+pub(crate) struct Plan {
+    pub(crate) backend: String,
+    pub(crate) messages: u64,
+    pub(crate) seed: u64,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) control: Option<Control>,
+    pub(crate) fsync: String,
+    /// The most messages a second.
+    pub(crate) rate: u64,
+}
+
+/// What there is to be judged.
+pub(crate) struct Ended {
+    pub(crate) history: History,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) secrets: Vec<String>,
+    pub(crate) read_back: ReadBack,
+    /// Faults that met something, by kind.
+    pub(crate) struck: Vec<Kind>,
+    /// Faults that met nothing.
+    pub(crate) repeated: u64,
+    pub(crate) troubles: Vec<String>,
+}
+
+/// How long everything that is on its way may take to arrive, and how long it then stays quiet.
+const DRAIN: Duration = Duration::from_secs(180);
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The least time for what is around a fault.
+const SHARE: Duration = Duration::from_millis(1_500);
+
+/// How often a fault that met nothing is repeated.
+const REPEATS: u64 = 20;
+
+/// Runs the plan. The broker ends with it.
+pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
+    let with_proxy = plan.faults.iter().any(|fault| fault.kind.is_of_network());
+    let site = Site::start(plan.control, &plan.fsync, &topology(), with_proxy).await?;
+    let settings = settings(&site).await?;
+    let identity = Identity { run: clock::now(), seed: plan.seed };
+    let ledger = Arc::new(Ledger::default());
+    let stalls = Stalls::watch();
+    let env = site.env(&plan.backend)?;
+    let mut crew = Crew::new(Arc::clone(&ledger), identity, plan.control, env);
+    crew.gather().await?;
+    for group in Group::ALL {
+        ledger.note(subscribed(group));
+    }
+    let pacer = Pacer::start(crew.publishers().await?, plan.messages);
+    let (struck, repeated) = strike_all(&plan, &pacer, &site, &mut crew).await?;
+    let publishers = pacer.finish().await?;
+    drain(publishers, &mut crew).await?;
+    let read_back = read_back(&site, &identity).await?;
+    let secrets = site.secrets();
+    let mut troubles = crew.troubles;
+    troubles.extend(stalls.trouble());
+    Ok(Ended {
+        history: ledger.history(),
+        settings,
+        secrets,
+        read_back,
+        struck,
+        repeated,
+        troubles,
+    })
+}
+
+/// Makes every fault, and repeats those that met nothing, while publishing goes on.
+async fn strike_all(
+    plan: &Plan,
+    pacer: &Pacer,
+    site: &Site,
+    crew: &mut Crew,
+) -> Result<(Vec<Kind>, u64), String> {
+    let count = plan.faults.len() as u64;
+    let (mut struck, mut repeated) = (Vec::new(), 0);
+    // Behind the last fault some messages are left.
+    let reserve = plan.messages / (count + 1) / 2;
+    let least = plan.messages as f64 / (count + 1) as f64 / plan.rate as f64;
+    let least = SHARE.max(Duration::from_secs_f64(least));
+    let mut ahead: Duration = plan.faults.iter().map(|fault| least + fault.duration).sum();
+    for (number, fault) in (0..).zip(&plan.faults) {
+        let per_second = pacer.left() as f64 / (ahead + least).as_secs_f64();
+        pacer.set((per_second as u64).clamp(1, plan.rate), reserve);
+        ahead = ahead.saturating_sub(least + fault.duration);
+        let began = Instant::now();
+        sleep_until(began + least * fault.offset / 100).await;
+        let mut fault = fault.clone();
+        for time in 0_u64.. {
+            let name = format!("{} {}.{time}", fault.kind.name(), number + 1);
+            if strike(&mut fault, &name, site, crew).await? {
+                break;
+            }
+            repeated += 1;
+            if time == REPEATS {
+                return Err(format!("{name}: nothing was on its way, {REPEATS} times"));
+            }
+            // Perhaps it is that no message was left for it.
+            let some = reserve / (REPEATS + 1);
+            pacer.set(some.max(10), reserve.saturating_sub(some * (time + 1)));
+        }
+        struck.push(fault.kind);
+        progress(crew, number + 1, count, fault.kind);
+        sleep_until(began + least).await;
+    }
+    pacer.set(plan.rate, 0);
+    Ok((struck, repeated))
+}
+
+#[expect(clippy::print_stderr, reason = "whoever waits wants to know")]
+fn progress(crew: &Crew, number: u64, count: u64, kind: Kind) {
+    let returned = crew.ledger.seen().returned;
+    eprintln!("{number}/{count} {}: {returned} publishes have returned", kind.name());
+}
+
+/// Lets everything arrive at fresh consumers.
+async fn drain(publishers: Vec<Child>, crew: &mut Crew) -> Result<(), String> {
+    for (number, publisher) in (1..).zip(publishers) {
+        crew.end(&format!("publisher-{number}"), publisher).await?;
+    }
+    crew.dismiss().await?;
+    crew.ledger.note(What::Draining);
+    crew.gather().await?;
+    let inspector = crew.inspector(QUIET, DRAIN)?;
+    let (status, last) = inspector.ended().await.map_err(|error| format!("inspector: {error}"))?;
+    if !status.success() {
+        return Err(format!("inspector: {status}: {last}"));
+    }
+    if crew.ledger.seen().drained {
+        crew.ledger.note(What::Drained);
+    } else {
+        let lag = crew.ledger.seen().lag;
+        crew.troubles.push(format!("not empty after {} s: {lag:?} left", DRAIN.as_secs()));
+    }
+    crew.dismiss().await
+}

@@ -1,0 +1,154 @@
+//! Carries out one fault.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tests_integration::audit::What;
+use tests_integration::proxy::{Cut, Mode, Way};
+use tokio::time::{sleep, timeout};
+
+use crate::clock;
+use crate::crew::Crew;
+use crate::faults::{Fault, Kind};
+use crate::site::Site;
+
+/// How long traffic may take to come, before or after a fault.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// How long it is waited for something to meet.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long what was said before a fault may take to arrive here.
+const PIPES: Duration = Duration::from_millis(50);
+
+/// Makes a fault and ends it. Tells whether it met anything: a publish without an answer or a
+/// delivery without an end; for a consumer, one of its own.
+pub(crate) async fn strike(
+    fault: &mut Fault,
+    name: &str,
+    site: &Site,
+    crew: &mut Crew,
+) -> Result<bool, String> {
+    if fault.kind.is_of_consumer() {
+        return strike_consumer(fault, name, crew).await;
+    }
+    let busy = async {
+        let ledger = &crew.ledger;
+        while !ledger.was_unconfirmed(clock::now()) && !ledger.was_unsettled(clock::now(), None) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    drop(timeout(PATIENCE, busy).await);
+    aim(fault, crew).await;
+    let began = begin(name, crew);
+    match fault.kind {
+        Kind::ServerKill => site.kill().await?,
+        Kind::ServerRestart => site.stop().await?,
+        _ => {}
+    }
+    let ended = match (fault.kind, &site.proxy) {
+        (Kind::Reset, Some(proxy)) => {
+            proxy.cut(Cut::Reset).await;
+            clock::now()
+        }
+        (Kind::HalfOpen, Some(proxy)) => {
+            let ways = [Way::Requests, Way::Answers, Way::Both];
+            let way = ways.get(fault.dice.below(3) as usize).copied().unwrap_or(Way::Both);
+            proxy.set(Mode::Swallow(way)).await;
+            sleep(fault.duration).await;
+            proxy.set(Mode::Pass).await;
+            clock::now()
+        }
+        (Kind::Cut, Some(proxy)) => {
+            proxy.set(Mode::Half(fault.dice.below(64))).await;
+            sleep(PIPES + fault.duration).await;
+            proxy.cut(Cut::Reset).await;
+            proxy.set(Mode::Pass).await;
+            clock::now()
+        }
+        _ => {
+            sleep(fault.duration).await;
+            site.start_again().await?
+        }
+    };
+    end(name, ended, crew);
+    sleep(PIPES).await;
+    let (ledger, recovered) = (&crew.ledger, timeout(LIMIT, recovered(ended, crew)).await);
+    // Whether that took too long is the auditor's to say.
+    drop(recovered);
+    Ok(ledger.was_unconfirmed(began) || ledger.was_unsettled(began, None))
+}
+
+async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Result<bool, String> {
+    // If nobody is busy in time, this one will meet nothing.
+    let place = match timeout(PATIENCE, busy(fault, crew)).await {
+        Ok(place) => place,
+        Err(_) => fault.dice.below(crew.places.len() as u64) as usize,
+    };
+    let Some(member) = crew.places.get(place).map(|place| place.child.member) else {
+        return Ok(false);
+    };
+    aim(fault, crew).await;
+    let began = begin(name, crew);
+    if fault.kind == Kind::ConsumerPause {
+        signal(crew, place, Signal::STOP)?;
+        sleep(fault.duration).await;
+        let met = crew.ledger.was_unsettled(began, Some(member));
+        signal(crew, place, Signal::CONT)?;
+        end(name, clock::now(), crew);
+        return Ok(met);
+    }
+    signal(crew, place, Signal::KILL)?;
+    sleep(PIPES + fault.duration).await;
+    let met = crew.ledger.was_unsettled(began, Some(member));
+    crew.replace(place).await?;
+    crew.ledger.forget(member, began);
+    end(name, clock::now(), crew);
+    Ok(met)
+}
+
+/// Waits until consumers have something in hand, and chooses one of them.
+async fn busy(fault: &mut Fault, crew: &Crew) -> usize {
+    loop {
+        let now = clock::now();
+        let members = (0..).zip(&crew.places).map(|(place, it)| (place, it.child.member));
+        let busy = members.filter(|(_, member)| crew.ledger.was_unsettled(now, Some(*member)));
+        let busy: Vec<usize> = busy.map(|(place, _)| place).collect();
+        if !busy.is_empty() {
+            let chosen = fault.dice.below(busy.len() as u64) as usize;
+            return busy.get(chosen).copied().unwrap_or_default();
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn signal(crew: &Crew, place: usize, signal: Signal) -> Result<(), String> {
+    let Some(place) = crew.places.get(place) else { return Ok(()) };
+    place.child.signal(signal).map_err(|error| format!("{}: {error}", place.name()))
+}
+
+/// Waits for a confirmation and a moment more, where the fault is aimed at one.
+async fn aim(fault: &Fault, crew: &Crew) {
+    let Some(after) = fault.after_confirm else { return };
+    let now = clock::now();
+    let confirmed = crew.ledger.until(|seen| seen.confirmed > now);
+    if timeout(LIMIT, confirmed).await.is_ok() {
+        sleep(after).await;
+    }
+}
+
+fn begin(name: &str, crew: &Crew) -> u64 {
+    crew.ledger.note(What::FaultBegan { fault: name.to_owned() })
+}
+
+fn end(name: &str, at: u64, crew: &Crew) {
+    crew.ledger.note_at(at, What::FaultEnded { fault: name.to_owned() });
+}
+
+/// Waits until a publish was confirmed and both groups got something after `since`.
+async fn recovered(since: u64, crew: &Crew) {
+    let came = |seen: &crate::ledger::Seen| {
+        seen.confirmed >= since && seen.delivered.iter().all(|at| *at >= since)
+    };
+    crew.ledger.until(came).await;
+}

@@ -1,0 +1,172 @@
+//! The auditor finds each anomaly, and nothing where there is none.
+
+mod naive;
+mod running;
+mod story;
+
+use tests_integration::audit::{End, Event, Fate, History, Outcome, Promise, Verdict, What, audit};
+
+use crate::story::{SUB, Story, consumer, id};
+
+#[test]
+fn a_clean_run_is_valid() {
+    let mut story = consumer();
+    for n in 1..=3 {
+        story.publish(n, Outcome::Ok).handle(n);
+    }
+    story.holds();
+}
+
+#[test]
+fn a_lost_message_is_found() {
+    consumer().publish(1, Outcome::Ok).breaks(&["V1"]);
+    consumer().publish(1, Outcome::Ok).deliver(1).end(1, End::Failed).breaks(&["V1"]);
+    consumer().publish(1, Outcome::Ok).fate(1, Fate::Parked).holds();
+}
+
+#[test]
+fn nobody_loses_what_came_before_or_matches_not() {
+    let mut early = Story::default();
+    early.publish(1, Outcome::Ok);
+    early.0.extend(consumer().0.into_iter().map(|event| Event { at: 9, ..event }));
+    early.holds();
+    let mut other = consumer();
+    let subject = "events.x".to_owned();
+    other.add(What::Publishing { id: id(1), subject, key: None, digest: 1 });
+    other.add(What::Published { id: id(1), outcome: Outcome::Ok }).holds();
+}
+
+#[test]
+fn a_premature_ack_is_found() {
+    consumer().publish(1, Outcome::Ok).deliver(1).ack(1).end(1, End::Ok).breaks(&["V2"]);
+    consumer().publish(1, Outcome::Ok).deliver(1).ack(1).breaks(&["V1", "V2"]);
+}
+
+#[test]
+fn a_phantom_and_a_changed_body_are_found() {
+    consumer().deliver(7).breaks(&["V3"]);
+    let mut changed = consumer();
+    changed.publish(1, Outcome::Ok);
+    changed.add(What::Delivered { subscription: SUB.to_owned(), id: id(1), digest: 99 });
+    changed.end(1, End::Ok).breaks(&["V3"]);
+}
+
+#[test]
+fn a_ghost_of_a_failure_is_found() {
+    consumer().publish(1, Outcome::Failed).handle(1).breaks(&["V4"]);
+    consumer().publish(1, Outcome::Failed).publish(1, Outcome::Ok).handle(1).holds();
+}
+
+#[test]
+fn unknown_publishes_may_come_or_not_and_are_counted() {
+    let mut story = consumer();
+    story.publish(1, Outcome::Unknown).handle(1).publish(2, Outcome::Unknown).call(3);
+    story.holds();
+    let report = audit(&History(story.0), &Promise::default());
+    assert_eq!((report.recovered, report.vanished), (1, 2));
+}
+
+#[test]
+fn overtaking_and_skipping_are_found_in_ordered_subscriptions_only() {
+    let overtaken = |mut story: Story| {
+        story.publish(1, Outcome::Ok).publish(2, Outcome::Ok).handle(2).handle(1);
+        story
+    };
+    overtaken(consumer()).breaks(&["V6"]);
+    overtaken(Story::with(false, false)).holds();
+    consumer().publish(1, Outcome::Ok).publish(2, Outcome::Ok).handle(2).breaks(&["V1", "V6"]);
+    // What overlapped has no order.
+    let mut overlapping = consumer();
+    overlapping.call(1).call(2);
+    for n in [1, 2] {
+        overlapping.add(What::Published { id: id(n), outcome: Outcome::Ok });
+    }
+    overlapping.handle(2).handle(1).holds();
+}
+
+#[test]
+fn a_duplicate_needs_a_reason() {
+    consumer().publish(1, Outcome::Ok).handle(1).handle(1).breaks(&["V7"]);
+    consumer().publish(1, Outcome::Ok).handle(1).give_back(1).handle(1).holds();
+    consumer().publish(1, Outcome::Unknown).publish(1, Outcome::Ok).handle(1).handle(1).holds();
+    consumer().publish(1, Outcome::Ok).handle(1).fault(true).handle(1).fault(false).holds();
+    consumer().publish(1, Outcome::Ok).fault(true).fault(false).handle(1).handle(1).breaks(&["V7"]);
+}
+
+#[test]
+fn a_fault_explains_only_so_many_duplicates() {
+    let mut story = consumer();
+    story.publish(1, Outcome::Ok).publish(2, Outcome::Ok).handle(1).handle(2);
+    story.fault(true).handle(1).handle(2).fault(false);
+    let promise = Promise { duplicates_per_fault: 1, ..Promise::default() };
+    assert_eq!(audit(&History(story.0.clone()), &promise).count("V7"), 1);
+    // A second fault explains one more.
+    story.fault(true).fault(false);
+    story.0.rotate_right(2);
+    story.0.iter_mut().zip(0..).for_each(|(event, at)| event.at = at);
+    assert_eq!(audit(&History(story.0), &promise).count("V7"), 0);
+}
+
+#[test]
+fn losses_that_are_not_told_and_told_losses_that_are_none_are_found() {
+    let lossy = || Story::with(true, false);
+    lossy().publish(1, Outcome::Ok).breaks(&["V9"]);
+    lossy().publish(1, Outcome::Ok).deliver(1).gap(Some(1)).breaks(&["V9"]);
+    lossy().publish(1, Outcome::Ok).gap(Some(1)).holds();
+    lossy().publish(1, Outcome::Ok).publish(2, Outcome::Ok).gap(None).deliver(2).holds();
+}
+
+#[test]
+fn a_message_that_ended_in_two_ways_is_found() {
+    consumer().publish(1, Outcome::Ok).handle(1).fate(1, Fate::Parked).breaks(&["V12"]);
+    let mut twice = consumer();
+    twice.publish(1, Outcome::Ok).fate(1, Fate::Parked).fate(1, Fate::Expired).breaks(&["V12"]);
+    let parked_twice = |mut story: Story| {
+        story.publish(1, Outcome::Ok).fate(1, Fate::Parked).fate(1, Fate::Parked);
+        story
+    };
+    parked_twice(consumer()).breaks(&["V12"]);
+    // A copy is repeated until it is confirmed.
+    parked_twice(consumer()).fault(true).fault(false).holds();
+    parked_twice(consumer()).handle(1).fault(true).fault(false).breaks(&["V12"]);
+}
+
+#[test]
+fn what_has_not_arrived_yet_is_not_lost_and_the_run_is_unknown() {
+    let mut story = consumer();
+    story.publish(1, Outcome::Ok).add(What::Draining);
+    assert_eq!(story.judge(), (Verdict::Unknown, Vec::new()));
+    story.add(What::Drained).breaks(&["V1"]);
+}
+
+#[test]
+fn a_report_counts_duplicates_order_and_recovery() {
+    let mut story = consumer();
+    story.publish(1, Outcome::Ok).handle(1).fault(true).fault(false);
+    story.publish(2, Outcome::Ok).handle(2).handle(1);
+    let report = audit(&History(story.0), &Promise::default());
+    assert_eq!((report.duplicates, report.order_checked), (1, 1));
+    assert_eq!(report.recoveries[0].time(), Some(3));
+}
+
+#[test]
+fn a_run_that_was_not_ended_is_unknown_and_never_valid() {
+    let mut story = consumer();
+    story.publish(1, Outcome::Ok).handle(1).fault(true);
+    assert_eq!(story.judge().0, Verdict::Unknown);
+    assert_eq!(Story::default().judge().0, Verdict::Unknown);
+}
+
+#[test]
+fn a_history_survives_json_lines_and_a_report_shows_the_timeline() {
+    let mut story = consumer();
+    story.publish(1, Outcome::Unknown).handle(1).give_back(1).fate(1, Fate::Dropped).gap(None);
+    story.fault(true).fault(false);
+    let history = History(story.0);
+    let lines = history.to_json_lines().unwrap();
+    assert_eq!(History::from_json_lines(&lines).unwrap(), history);
+    let mut story = consumer();
+    let report = audit(&History(story.publish(1, Outcome::Ok).0.clone()), &Promise::default());
+    assert!(report.to_string().contains("1·1 was lost to billing"), "{report}");
+    assert_eq!(report.findings[0].timeline.len(), 2);
+}
