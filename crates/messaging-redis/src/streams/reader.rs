@@ -148,6 +148,10 @@ fn entries(member: &Member, lanes: &[u32], answer: Value) -> Vec<Fetched> {
 async fn recover(member: &Member, link: &mut Link) -> Result<(), Broken> {
     let _fetching = member.fetching.lock().await;
     for (lane, place) in (0..).zip(&*member.lanes()) {
+        // What we left in a lane that we gave up waits for its owner.
+        if !member.desk.is_ours(lane) {
+            continue;
+        }
         let mut command = redis::cmd("XPENDING");
         command.arg(&place.key).arg(&member.group.name).arg("-").arg("+").arg(10_000);
         command.arg(&member.consumer);

@@ -125,8 +125,10 @@ pub(super) const LEASE: &str = concat!(
 pub(super) const UNLEASE: &str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] \
      then return redis.call('HDEL', KEYS[1], 'owner', 'until') end return 0";
 
-/// Takes everything of a lane that is in the hands of others, as its owner may, in order.
-/// KEYS: lane, due, suspects, lease. ARGV: group, consumer, whether its last owner vanished.
+/// Takes everything of a lane that is in the hands of others, as its owner may, in order. A new owner
+/// takes what it held itself when it gave the lane up.
+/// KEYS: lane, due, suspects, lease. ARGV: group, consumer, whether its last owner vanished, whether
+/// it is a new owner.
 /// Gives entries as {id, fields, attempt, ms until its time}, and how many were trimmed.
 pub(super) const TAKE_LANE: &str = concat!(
     now!(),
@@ -136,7 +138,7 @@ pub(super) const TAKE_LANE: &str = concat!(
      while true do \
        local all = redis.call('XPENDING', KEYS[1], ARGV[1], from, '+', 500) \
        for _, p in ipairs(all) do \
-         if p[2] ~= ARGV[2] then \
+         if p[2] ~= ARGV[2] or ARGV[4] == '1' then \
            local attempt = p[4] \
            if ARGV[3] == '1' then \
              attempt = attempt + 1 redis.call('HINCRBY', KEYS[3], p[1], 1) end \
