@@ -130,9 +130,11 @@ impl Leases {
                 self.inherit(member, link, number_of_lane, Takes::Stray).await?;
             }
             None if epoch > 0 => {
-                *slot = Some(Owned { until: asked + LEASE_TIME, revoked: false });
-                member.desk.assign(number_of_lane);
+                // Nothing of it is read before that, or it would come twice.
                 self.inherit(member, link, number_of_lane, Takes::Lane { vanished }).await?;
+                if let Some(slot) = self.ours.get_mut(lane) {
+                    *slot = Some(Owned { until: asked + LEASE_TIME, revoked: false });
+                }
             }
             None => {}
         }
@@ -160,6 +162,9 @@ impl Leases {
             member.may_have_lost();
             return None;
         };
+        if is_new {
+            member.desk.assign(lane);
+        }
         let mut parts = array(answer).into_iter();
         let taken = member.accept_all(lane, parts.next()?);
         tell_trimmed(member, parts.next().as_ref().and_then(number));

@@ -72,7 +72,7 @@ impl Desk {
         let state = self.lock();
         let in_hand = state.lanes.get(number as usize).map_or(0, |lane| lane.in_hand);
         let reading = state.reading.contains(&number);
-        in_hand == 0 && !reading && !state.settling.iter().any(|(lane, _)| *lane == number)
+        in_hand == 0 && !reading && !state.settling.keys().any(|(lane, _)| *lane == number)
     }
 
     /// A lane is no longer ours; what waits of it stays where it is for its next owner.
