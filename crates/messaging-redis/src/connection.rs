@@ -122,10 +122,6 @@ impl Connector {
         &self.address
     }
 
-    pub(crate) const fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     pub(crate) const fn is_cluster(&self) -> bool {
         matches!(self.source, Source::Cluster { .. })
     }
@@ -164,32 +160,39 @@ impl Link {
 
     /// Sends all commands in one piece and gives an answer for each, errors of the server among
     /// them. On a cluster the shards are sent side by side, the commands of each in order.
-    pub(crate) async fn run_all(&mut self, commands: &[Sharded]) -> redis::RedisResult<Vec<Value>> {
+    pub(crate) async fn run_all(
+        &mut self,
+        commands: Vec<Sharded>,
+    ) -> redis::RedisResult<Vec<Value>> {
+        let count = commands.len();
         let Self::Cluster(connection) = self else {
-            let mut pipeline = Pipeline::with_capacity(commands.len());
+            let mut pipeline = Pipeline::with_capacity(count);
             for Sharded { command, .. } in commands {
-                pipeline.add_command(command.clone());
+                pipeline.add_command(command);
             }
-            return self.req_packed_commands(&pipeline, 0, commands.len()).await;
+            return self.req_packed_commands(&pipeline, 0, count).await;
         };
-        let mut shards: Vec<(u64, Vec<usize>)> = Vec::new();
-        for (index, Sharded { shard, .. }) in commands.iter().enumerate() {
-            match shards.iter_mut().find(|(known, _)| known == shard) {
-                Some((_, indexes)) => indexes.push(index),
-                None => shards.push((*shard, vec![index])),
+        let mut shards: Vec<(u64, Vec<usize>, Pipeline)> = Vec::new();
+        for (index, Sharded { shard, command }) in commands.into_iter().enumerate() {
+            match shards.iter_mut().find(|(known, ..)| *known == shard) {
+                Some((_, indexes, pipeline)) => {
+                    indexes.push(index);
+                    pipeline.add_command(command);
+                }
+                None => {
+                    let mut pipeline = Pipeline::new();
+                    pipeline.add_command(command);
+                    shards.push((shard, vec![index], pipeline));
+                }
             }
         }
-        let parts = shards.iter().map(|(_, indexes)| {
-            let mut pipeline = Pipeline::with_capacity(indexes.len());
-            for command in indexes.iter().filter_map(|index| commands.get(*index)) {
-                pipeline.add_command(command.command.clone());
-            }
+        let parts = shards.iter().map(|(_, _, pipeline)| {
             let mut connection = connection.clone();
-            async move { connection.req_packed_commands(&pipeline, 0, pipeline.len()).await }
+            async move { connection.req_packed_commands(pipeline, 0, pipeline.len()).await }
         });
         let answers = try_join_all(parts).await?;
-        let mut all = vec![Value::Nil; commands.len()];
-        for ((_, indexes), answers) in shards.iter().zip(answers) {
+        let mut all = vec![Value::Nil; count];
+        for ((_, indexes, _), answers) in shards.iter().zip(answers) {
             for (index, answer) in indexes.iter().zip(answers) {
                 if let Some(slot) = all.get_mut(*index) {
                     *slot = answer;

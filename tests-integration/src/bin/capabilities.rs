@@ -1,20 +1,65 @@
-//! Prints the capability table of every backend as Markdown.
+//! Prints what every backend can do, and what it promises, as two Markdown tables.
 
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
 
 use messaging::driver::{Driver, Scope};
 use messaging::memory::Memory;
-use messaging::{Feature, Support};
+use messaging::redis::config::Format;
+use messaging::redis::{PubSub, Streams};
+use messaging::{Capabilities, Feature, Support};
+
+/// The promises of each backend, in the order of the capability table. The fault runner and the
+/// conformance suite hold them to it.
+const GUARANTEES: [(&str, [&str; 3]); 6] = [
+    (
+        "a confirmed publish reaches every group at least once",
+        [
+            "while the process lives",
+            "no: nothing is kept",
+            "yes; with `appendfsync always` across crashes of the server",
+        ],
+    ),
+    (
+        "what is lost is seen",
+        [
+            "yes",
+            "yes: a gap for every lost connection and every overrun",
+            "yes: a gap for what was trimmed, unknown for what was not answered",
+        ],
+    ),
+    ("acked only after its handler succeeded", ["yes", "nothing is acked", "yes"]),
+    (
+        "duplicates",
+        ["none", "none", "after faults only: what was in hand, and repeated unknown publishes"],
+    ),
+    (
+        "order per key",
+        [
+            "in ordered groups, through retries",
+            "of one connection",
+            "in ordered groups, through retries and changes of owner",
+        ],
+    ),
+    (
+        "a failover of the server",
+        [
+            "–",
+            "a gap",
+            "may lose what was confirmed; with `REDIS_WAIT_REPLICAS` that reads as unknown",
+        ],
+    ),
+];
 
 fn main() {
-    let memory = Memory::new();
-    let backends: [&dyn Driver; 1] = [&memory];
-    let names: Vec<&str> = backends.iter().map(|backend| backend.name()).collect();
-    println!("| feature | {} |", names.join(" | "));
-    println!("|---|{}", "---|".repeat(names.len()));
+    let backends: [(&str, Capabilities); 3] = [
+        ("memory", Memory::new().capabilities(Scope::Broker)),
+        ("redis", PubSub::capabilities_with(Format::Auto)),
+        ("redis-streams", Streams::CAPABILITIES),
+    ];
+    let names = backends.each_ref().map(|(name, _)| *name);
+    header("feature", &names);
     for feature in Feature::ALL {
-        let cells = backends.iter().map(|backend| {
-            let all = backend.capabilities(Scope::Broker);
+        let cells = backends.each_ref().map(|(_, all)| {
             let support = match all.support(feature) {
                 Support::Native => "native",
                 Support::Emulated => "emulated",
@@ -25,6 +70,16 @@ fn main() {
                 note => format!("{support}: {note}"),
             }
         });
-        println!("| {feature} | {} |", cells.collect::<Vec<_>>().join(" | "));
+        println!("| {feature} | {} |", cells.join(" | "));
     }
+    println!();
+    header("promise", &names);
+    for (promise, cells) in GUARANTEES {
+        println!("| {promise} | {} |", cells.join(" | "));
+    }
+}
+
+fn header(first: &str, names: &[&str]) {
+    println!("| {first} | {} |", names.join(" | "));
+    println!("|---|{}", "---|".repeat(names.len()));
 }

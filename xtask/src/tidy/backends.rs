@@ -4,11 +4,24 @@ use std::path::Path;
 
 use super::Finding;
 
-const BACKENDS: [(&str, &[&str]); 1] = [("messaging-memory", &[])];
+/// A backend: its crate, where in its source it lives, and what it has besides the rooms.
+type Backend = (&'static str, &'static str, &'static [&'static str]);
 
-/// The files of every backend; those with a broker to talk to have `wire` too.
-const ROOMS: [&str; 8] =
-    ["lib", "config", "driver", "sender", "subscription", "settle", "admin", "error"];
+/// The crates, each with its backends. A crate of several has what they share beside them.
+const BACKENDS: [Backend; 2] =
+    [("messaging-memory", "", &["settle"]), ("messaging-redis", "streams/", &["settle"])];
+
+/// Redis Pub/Sub settles nothing.
+const WITHOUT_SETTLEMENT: [Backend; 1] = [("messaging-redis", "pubsub/", &[])];
+
+/// The files of every backend.
+const ROOMS: [&str; 4] = ["driver", "sender", "subscription", "admin"];
+
+/// The files of every crate with backends; those with a broker to talk to have `wire` too.
+const SHARED: [(&str, &[&str]); 2] = [
+    ("messaging-memory", &["lib", "config", "error"]),
+    ("messaging-redis", &["lib", "config", "error", "wire"]),
+];
 
 /// The crates of `crates/` that are no backends.
 const OTHERS: [&str; 3] = ["messaging", "messaging-core", "helixagent"];
@@ -19,18 +32,20 @@ pub(super) fn check(root: &Path) -> Result<Vec<Finding>, String> {
     for entry in std::fs::read_dir(&crates).map_err(|e| format!("crates: {e}"))? {
         let name = entry.map_err(|e| format!("crates: {e}"))?.file_name();
         let name = name.to_string_lossy();
-        let known = BACKENDS.iter().any(|(backend, _)| *backend == name);
+        let known = SHARED.iter().any(|(backend, _)| *backend == name);
         if !known && !OTHERS.contains(&&*name) {
             findings.push(Finding::new(format!("crates/{name}"), "tidy does not know this crate"));
         }
     }
-    for (backend, more) in BACKENDS {
-        for room in ROOMS.iter().chain(more) {
-            let file = format!("crates/{backend}/src/{room}.rs");
-            if !root.join(&file).is_file() {
-                findings.push(Finding::new(file, "every backend has this file"));
-            }
-        }
+    let shared = SHARED.iter().flat_map(|(backend, files)| {
+        files.iter().map(move |file| format!("crates/{backend}/src/{file}.rs"))
+    });
+    let own = BACKENDS.iter().chain(&WITHOUT_SETTLEMENT).flat_map(|(backend, folder, more)| {
+        let rooms = ROOMS.iter().chain(*more);
+        rooms.map(move |room| format!("crates/{backend}/src/{folder}{room}.rs"))
+    });
+    for file in shared.chain(own).filter(|file| !root.join(file).is_file()) {
+        findings.push(Finding::new(file, "every backend has this file"));
     }
     Ok(findings)
 }
@@ -42,11 +57,21 @@ mod tests {
     #[test]
     fn a_missing_room_and_an_unknown_crate_are_found() {
         let root = tempfile::tempdir().unwrap();
-        let source = root.path().join("crates/messaging-memory/src");
-        std::fs::create_dir_all(&source).unwrap();
-        std::fs::create_dir_all(root.path().join("crates/messaging-nats")).unwrap();
-        for room in ROOMS.iter().filter(|room| **room != "settle") {
-            std::fs::write(source.join(format!("{room}.rs")), "").unwrap();
+        let write = |file: &str| {
+            let path = root.path().join("crates").join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        };
+        write("messaging-nats/src/lib.rs");
+        for (backend, files) in SHARED {
+            files.iter().for_each(|file| write(&format!("{backend}/src/{file}.rs")));
+        }
+        for (backend, folder, more) in BACKENDS.into_iter().chain(WITHOUT_SETTLEMENT) {
+            for room in ROOMS.iter().chain(more) {
+                if (backend, *room) != ("messaging-memory", "settle") {
+                    write(&format!("{backend}/src/{folder}{room}.rs"));
+                }
+            }
         }
         let places: Vec<String> =
             check(root.path()).unwrap().into_iter().map(|finding| finding.place).collect();

@@ -106,9 +106,11 @@ impl PubSub {
         format!("{}.{subject}", self.shared.prefix)
     }
 
-    fn capabilities(&self) -> Capabilities {
+    /// What it can do with a format.
+    #[must_use]
+    pub const fn capabilities_with(format: Format) -> Capabilities {
         const KEEPS_NOTHING: &str = "Pub/Sub keeps nothing; use redis-streams";
-        let headers = match self.shared.format {
+        let headers = match format {
             Format::Auto => (
                 Support::Emulated,
                 "in an envelope; JSON without headers and key travels bare, and its trace context \
@@ -158,7 +160,7 @@ impl Driver for PubSub {
     }
 
     fn capabilities(&self, _: Scope<'_>) -> Capabilities {
-        Self::capabilities(self)
+        Self::capabilities_with(self.shared.format)
     }
 
     fn sender(&self, spec: SendSpec) -> BoxFuture<'_, Result<Arc<dyn Sender>>> {

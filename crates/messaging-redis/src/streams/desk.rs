@@ -123,7 +123,20 @@ impl Desk {
     /// How many messages may be fetched now. In an ordered group, those that wait behind their key
     /// have a room of their own, so that one slow key does not stop its lane.
     pub(super) fn wanted(&self) -> usize {
-        let state = self.lock();
+        self.free(&self.lock())
+    }
+
+    /// How many are to be read now: none while there are too few to be worth a call.
+    pub(super) fn worth_reading(&self) -> usize {
+        let wanted = self.wanted();
+        if self.is_worth_a_call(wanted) { wanted } else { 0 }
+    }
+
+    const fn is_worth_a_call(&self, wanted: usize) -> bool {
+        wanted > 0 && wanted >= self.prefetch / 8
+    }
+
+    fn free(&self, state: &State) -> usize {
         if state.phase != Phase::Open || state.bytes >= self.prefetch_bytes {
             return 0;
         }
@@ -251,18 +264,27 @@ impl Desk {
                 Settlement::Abandon | Settlement::Release => lane.order.again(message),
             }
         }
-        state.wake();
+        // Without order and with nothing fetched, there is nothing for the application to look at.
+        if self.ordered || !state.ready.is_empty() {
+            state.wake();
+        }
+        let reads = self.is_worth_a_call(self.free(state));
         drop(guard);
-        self.room.notify_one();
+        if reads {
+            self.room.notify_one();
+        }
         Ok(Job { lane: token.lane, id, attempt, message: hand.message, how, confirm })
     }
 
-    /// A settlement has reached the server.
-    pub(super) fn settled(&self, lane: u32, id: EntryId) {
-        if let Entry::Occupied(mut count) = self.lock().settling.entry((lane, id)) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+    /// Settlements have reached the server.
+    pub(super) fn settled(&self, jobs: &[Job]) {
+        let mut state = self.lock();
+        for job in jobs {
+            if let Entry::Occupied(mut count) = state.settling.entry((job.lane, job.id)) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
             }
         }
     }

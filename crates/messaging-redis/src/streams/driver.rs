@@ -71,7 +71,8 @@ impl Streams {
         Ok(Self { shared, writer: Arc::new(writer), _guard: Arc::new(dropped.drop_guard()) })
     }
 
-    const CAPABILITIES: Capabilities = {
+    /// What it can do, whichever server it is connected to.
+    pub const CAPABILITIES: Capabilities = {
         let mut all = Capabilities::none();
         let mut row = 0;
         while row < Feature::ALL.len() {
@@ -111,11 +112,7 @@ const AFTERLIFE: Duration = Duration::from_secs(5);
 
 /// Ends the tasks of a connection that was dropped: settlements on their way arrive, and members
 /// leave, where the server answers.
-async fn bury(
-    dropped: CancellationToken,
-    closing: CancellationToken,
-    dead: CancellationToken,
-) {
+async fn bury(dropped: CancellationToken, closing: CancellationToken, dead: CancellationToken) {
     tokio::select! {
         () = dropped.cancelled() => {}
         // Closing has a time limit of its own.

@@ -145,7 +145,7 @@ impl Group {
                 Sharded { shard: lane.shard, command }
             })
             .collect();
-        let answers = link.run_all(&commands).await.map_err(|e| from_client(e, "group"))?;
+        let answers = link.run_all(commands).await.map_err(|e| from_client(e, "group"))?;
         for answer in answers {
             match answer {
                 Value::ServerError(error) if exists(&error) => {}

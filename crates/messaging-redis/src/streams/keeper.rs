@@ -116,7 +116,7 @@ async fn heartbeat(member: &Member, link: &mut Link) -> Option<()> {
         command.arg("STREAMS").arg(&lane.key).arg("18446744073709551615-0");
         command
     });
-    link.run_all(&commands).await.ok().map(drop)
+    link.run_all(commands).await.ok().map(drop)
 }
 
 async fn take_over(member: &Member, link: &mut Link) -> Option<()> {
@@ -127,7 +127,7 @@ async fn take_over(member: &Member, link: &mut Link) -> Option<()> {
         command.arg(group).arg(silence);
         command
     });
-    let gone = link.run_all(&commands).await.ok()?;
+    let gone = link.run_all(commands).await.ok()?;
     tell_trimmed(member, Some(gone.iter().filter_map(number).sum()));
     Some(())
 }
@@ -216,7 +216,7 @@ async fn trim(member: &Member, link: &mut Link) -> Option<()> {
         command.arg(i32::from(work)).arg(millis.unwrap_or(-1));
         command
     });
-    link.run_all(&commands).await.ok().map(drop)
+    link.run_all(commands).await.ok().map(drop)
 }
 
 /// Nothing is left: forgets us, so that nobody waits for our silence.
@@ -235,7 +235,7 @@ async fn leave(member: &Member, link: &mut Link, leases: &mut Leases) {
         }
     });
     // If this fails, our silence tells the others.
-    drop(link.run_all(&commands).await);
+    drop(link.run_all(commands).await);
 }
 
 fn each_lane(member: &Member, command: impl Fn(&Lane) -> redis::Cmd) -> Vec<Sharded> {

@@ -75,7 +75,7 @@ async fn read(member: &Arc<Member>, link: &mut Link, only: Option<u32>) -> Resul
         if member.lost_answer.swap(false, Ordering::AcqRel) {
             recover(member, link).await?;
         }
-        let wanted = member.desk.wanted();
+        let wanted = member.desk.worth_reading();
         let lanes = member.desk.begin_reading(only);
         if wanted == 0 || lanes.is_empty() {
             member.desk.end_reading(&lanes);

@@ -215,7 +215,7 @@ fn send(mut link: Link, batch: Vec<Addressed>, replicas: u32) -> BoxFuture<'stat
             command.arg(replicas).arg(1_000);
             commands.push(Sharded { shard: 0, command });
         }
-        let answer = link.run_all(&commands).await;
+        let answer = link.run_all(commands).await;
         (batch, answer)
     })
 }

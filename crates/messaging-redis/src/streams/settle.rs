@@ -36,7 +36,7 @@ impl Settler for StreamsSettler {
                 }
             }
         }
-        if self.0.desk.has_left() {
+        if self.0.left.is_cancelled() {
             self.0.due.set(Instant::now());
         }
     }
@@ -91,7 +91,7 @@ async fn flush(member: &Member, link: &mut Option<Link>, batch: &mut Vec<Job>) -
     };
     let Ok(refused) = copy_rejected(member, link, batch).await else { return false };
     let (commands, of) = commands(member, batch, &refused);
-    let Ok(answers) = link.run_all(&commands).await else { return false };
+    let Ok(answers) = link.run_all(commands).await else { return false };
     let trimmed = answers.iter().filter_map(number).filter(|answer| *answer < 0).count();
     tell_trimmed(member, i64::try_from(trimmed).ok());
     let mut outcomes: Vec<Option<Result<Settled>>> = batch.iter().map(|_| None).collect();
@@ -102,8 +102,8 @@ async fn flush(member: &Member, link: &mut Option<Link>, batch: &mut Vec<Job>) -
             }
         }
     }
+    member.desk.settled(batch);
     for ((job, outcome), refused) in batch.drain(..).zip(outcomes).zip(refused) {
-        member.desk.settled(job.lane, job.id);
         if let Settlement::Retry { after } = job.how {
             member.due.set(Instant::now() + after);
         } else if !matches!(job.how, Settlement::Ack) {
@@ -140,7 +140,7 @@ async fn copy_rejected(
     if asked.is_empty() {
         return Ok(refused);
     }
-    let answers = link.run_all(&checks).await?;
+    let answers = link.run_all(checks).await?;
     let (mut copied, mut copies) = (Vec::new(), Vec::new());
     for (answer, (index, job, lane)) in answers.iter().zip(asked) {
         if number(answer) == Some(1) {
@@ -150,7 +150,7 @@ async fn copy_rejected(
             *slot = Some(stale());
         }
     }
-    let answers = link.run_all(&copies).await?;
+    let answers = link.run_all(copies).await?;
     for (answer, index) in answers.into_iter().zip(copied) {
         if let (Err(error), Some(slot)) = (checked(answer, "dead letter"), refused.get_mut(index)) {
             *slot = Some(error);
