@@ -111,11 +111,7 @@ const AFTERLIFE: Duration = Duration::from_secs(5);
 
 /// Ends the tasks of a connection that was dropped: settlements on their way arrive, and members
 /// leave, where the server answers.
-async fn bury(
-    dropped: CancellationToken,
-    closing: CancellationToken,
-    dead: CancellationToken,
-) {
+async fn bury(dropped: CancellationToken, closing: CancellationToken, dead: CancellationToken) {
     tokio::select! {
         () = dropped.cancelled() => {}
         // Closing has a time limit of its own.
