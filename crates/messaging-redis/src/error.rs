@@ -39,6 +39,21 @@ pub(crate) fn from_server(error: &ServerError, what: &str) -> Error {
     Error::new(kind, format!("{what}: the server answers {} {details}", error.code()))
 }
 
+/// Whether the server says that it does not serve this now, so that the same may succeed later.
+pub(crate) fn is_passing(error: &ServerError) -> bool {
+    const PASSING: [&str; 8] = [
+        "LOADING",
+        "NOREPLICAS",
+        "READONLY",
+        "CLUSTERDOWN",
+        "MASTERDOWN",
+        "TRYAGAIN",
+        "BUSY",
+        "MISCONF",
+    ];
+    PASSING.contains(&error.code())
+}
+
 pub(crate) fn closed(backend: &'static str, operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, "the connection was closed").at(backend, operation)
 }

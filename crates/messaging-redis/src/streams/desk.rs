@@ -277,10 +277,10 @@ impl Desk {
     }
 
     /// Settlements have reached the server.
-    pub(super) fn settled(&self, jobs: &[Job]) {
+    pub(super) fn settled(&self, places: &[(u32, EntryId)]) {
         let mut state = self.lock();
-        for job in jobs {
-            if let Entry::Occupied(mut count) = state.settling.entry((job.lane, job.id)) {
+        for place in places {
+            if let Entry::Occupied(mut count) = state.settling.entry(*place) {
                 *count.get_mut() -= 1;
                 if *count.get() == 0 {
                     count.remove();

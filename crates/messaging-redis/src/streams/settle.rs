@@ -16,7 +16,7 @@ use super::member::Member;
 use super::scripts::{GIVE_BACK, IS_OURS, KEEP, call};
 use crate::backoff::Backoff;
 use crate::connection::{Link, Sharded};
-use crate::error::{checked, stale, unexpected};
+use crate::error::{checked, is_passing, stale, unexpected};
 use crate::wire::{append, number};
 
 /// The most settlements sent in one piece.
@@ -48,7 +48,7 @@ impl Settler for StreamsSettler {
 }
 
 /// Brings settlements to the server until nothing of the subscription is left. What the server did
-/// not answer is repeated: acks are idempotent, and the scripts look whether the entry is still ours.
+/// not answer, or could not serve then, is repeated: acks are idempotent, and the scripts look whether the entry is still ours.
 pub(super) async fn run(member: Arc<Member>, mut queue: UnboundedReceiver<Job>) {
     let mut link = None;
     let mut backoff = Backoff::default();
@@ -80,7 +80,7 @@ pub(super) async fn run(member: Arc<Member>, mut queue: UnboundedReceiver<Job>) 
     }
 }
 
-/// Settles a batch; `false` if the server did not answer.
+/// Settles a batch; `false` if the server did not answer everything, with the rest in the batch.
 async fn flush(member: &Member, link: &mut Option<Link>, batch: &mut Vec<Job>) -> bool {
     let link = match link {
         Some(link) => link,
@@ -95,15 +95,25 @@ async fn flush(member: &Member, link: &mut Option<Link>, batch: &mut Vec<Job>) -
     let trimmed = answers.iter().filter_map(number).filter(|answer| *answer < 0).count();
     tell_trimmed(member, i64::try_from(trimmed).ok());
     let mut outcomes: Vec<Option<Result<Settled>>> = batch.iter().map(|_| None).collect();
+    let mut again = vec![false; batch.len()];
     for (answer, jobs) in answers.into_iter().zip(of) {
+        let is_passing = matches!(&answer, Value::ServerError(error) if is_passing(error));
         for (job, outcome) in jobs.into_iter().map(|job| (job, judge(&answer))) {
-            if let Some(slot) = outcomes.get_mut(job) {
+            if let (Some(slot), Some(again)) = (outcomes.get_mut(job), again.get_mut(job)) {
                 *slot = Some(outcome);
+                *again = is_passing;
             }
         }
     }
-    member.desk.settled(batch);
-    for ((job, outcome), refused) in batch.drain(..).zip(outcomes).zip(refused) {
+    let mut rest = Vec::new();
+    let mut done = Vec::with_capacity(batch.len());
+    let jobs = batch.drain(..).zip(outcomes).zip(refused).zip(again);
+    for (((job, outcome), refused), again) in jobs {
+        if again {
+            rest.push(job);
+            continue;
+        }
+        done.push((job.lane, job.id));
         if let Settlement::Retry { after } = job.how {
             member.due.set(Instant::now() + after);
         } else if !matches!(job.how, Settlement::Ack) {
@@ -114,7 +124,9 @@ async fn flush(member: &Member, link: &mut Option<Link>, batch: &mut Vec<Job>) -
             confirm.resolve(refused.map_or(outcome, Err));
         }
     }
-    true
+    member.desk.settled(&done);
+    batch.append(&mut rest);
+    batch.is_empty()
 }
 
 /// Copies what is rejected to the dead letters, before anything is settled. Tells for each job

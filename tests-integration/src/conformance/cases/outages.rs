@@ -119,11 +119,15 @@ async fn publish_in_vain(broker: &Broker) -> BTreeSet<String> {
 
 /// Publishes a body, again where it was definitely not sent; whether it was confirmed.
 async fn publish_until_known(broker: &Broker, body: &str) -> bool {
-    for _ in 0..3 {
+    for _ in 0..100 {
         match broker.publish_message(message("tasks.n", body.to_owned())).await {
             Ok(_) => return true,
             Err(error) if *error.kind() == ErrorKind::OutcomeUnknown => return false,
             Err(error) if *error.kind() == ErrorKind::NotSent => {}
+            // It answers, and does not serve yet.
+            Err(error) if *error.kind() == ErrorKind::Unavailable => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             Err(error) => panic!("a publish after the outage failed: {error}"),
         }
     }
