@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use messaging::{Broker, Feature};
 
 use self::driver::BrokenDriver;
-use crate::conformance::{ALL, Case, Harness, Outcome, Stage};
+use crate::conformance::{Case, Harness, Outcome, ServerNeed, Stage, cases_of};
 
 /// A rule that a driver breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +91,9 @@ impl Fault {
     /// Runs the case that must catch this fault; it did if the case failed.
     #[must_use]
     pub fn judge(self, case: &str) -> Outcome {
-        let all = || ALL.iter().copied().flatten();
-        match all().find(|known: &&Case| known.name == case) {
-            Some(case) => case.run(&BrokenHarness(self)),
+        let harness = BrokenHarness(self);
+        match cases_of(&harness).find(|known: &&Case| known.name == case) {
+            Some(case) => case.run(&harness),
             None => Outcome::Ignored(format!("no case is called {case}")),
         }
     }
@@ -116,7 +116,11 @@ impl Harness for BrokenHarness {
         true
     }
 
-    fn stage(&self) -> BoxFuture<'_, Result<Stage, String>> {
+    fn has_server(&self) -> bool {
+        false
+    }
+
+    fn stage(&self, _: ServerNeed) -> BoxFuture<'_, Result<Stage, String>> {
         let fault = self.0;
         async move {
             let driver = BrokenDriver::new(fault);

@@ -7,8 +7,10 @@
 
 mod cases;
 mod harness;
+mod member;
 mod outcome;
 mod refusal;
+mod server;
 mod stage;
 
 use std::panic::AssertUnwindSafe;
@@ -22,7 +24,9 @@ use tokio::time::timeout;
 
 pub use self::cases::ALL;
 pub use self::harness::{MemoryHarness, RedisHarness, harness_of};
+pub use self::member::play_member;
 pub use self::outcome::{Outcome, Tally};
+pub use self::server::{Connecting, Foreign, Server, ServerNeed};
 pub use self::stage::Stage;
 pub(crate) use self::stage::topology;
 
@@ -37,8 +41,11 @@ pub trait Harness: Send + Sync {
     /// Whether nothing outside the process takes time, so that the clock may jump.
     fn has_virtual_time(&self) -> bool;
 
+    /// Whether there is a server that can be driven.
+    fn has_server(&self) -> bool;
+
     /// Sets up an empty place of its own for one case, or says why the broker is not there.
-    fn stage(&self) -> BoxFuture<'_, Result<Stage, String>>;
+    fn stage(&self, need: ServerNeed) -> BoxFuture<'_, Result<Stage, String>>;
 }
 
 /// One sentence about every backend.
@@ -50,7 +57,16 @@ pub struct Case {
     pub rules: &'static [&'static str],
     /// The features without which it makes no sense.
     pub needs: &'static [Feature],
+    /// What it needs of a server; without one, such a case has no meaning.
+    pub server: ServerNeed,
     run: fn(Stage) -> BoxFuture<'static, ()>,
+}
+
+/// The cases that have a meaning on a backend.
+pub fn cases_of(harness: &dyn Harness) -> impl Iterator<Item = &'static Case> + use<> {
+    let has_server = harness.has_server();
+    let all = ALL.iter().copied().flatten();
+    all.filter(move |case| has_server || case.server == ServerNeed::Nothing)
 }
 
 /// No case takes longer; what does hangs.
@@ -71,7 +87,7 @@ impl Case {
     }
 
     async fn run_within(&self, harness: &dyn Harness) -> Outcome {
-        let stage = match harness.stage().await {
+        let stage = match harness.stage(self.server).await {
             Ok(stage) => stage,
             Err(reason) => return Outcome::Ignored(reason),
         };
@@ -83,7 +99,7 @@ impl Case {
         };
         match timeout(LIMIT, AssertUnwindSafe(checked).catch_unwind()).await {
             Err(_) => Outcome::Failed(format!("it did not end within {} s", LIMIT.as_secs())),
-            Ok(Err(panic)) => Outcome::Failed(outcome::text_of(&*panic)),
+            Ok(Err(panic)) => outcome::of_panic(&*panic),
             Ok(Ok(())) => match missing {
                 None => Outcome::Passed,
                 Some(feature) => Outcome::Refused(*feature),

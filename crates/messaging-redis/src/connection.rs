@@ -139,7 +139,7 @@ impl Connector {
     }
 
     /// Ends what takes longer than the configuration allows.
-    pub(crate) async fn in_time<T>(&self, action: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn in_time<T>(&self, action: impl Future<Output = Result<T>>) -> Result<T> {
         timeout(self.timeout, action).await.unwrap_or_else(|_| Err(self.late()))
     }
 

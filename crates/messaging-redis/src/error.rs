@@ -10,6 +10,9 @@ pub(crate) fn from_client(error: RedisError, address: &str) -> Error {
     let (kind, text) = match error.kind() {
         Theirs::AuthenticationFailed => (ErrorKind::Denied, "refuses these credentials"),
         Theirs::Server(ServerErrorKind::NoPerm) => (ErrorKind::Denied, "refuses the permission"),
+        Theirs::RESP3NotSupported => {
+            (ErrorKind::Unavailable, "is too old to listen at; Redis 6 or later is needed")
+        }
         Theirs::InvalidClientConfig => (ErrorKind::InvalidConfig, "can't be used as configured"),
         _ if error.code() == Some("WRONGPASS") || error.code() == Some("NOAUTH") => {
             (ErrorKind::Denied, "refuses these credentials")

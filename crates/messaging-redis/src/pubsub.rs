@@ -4,6 +4,7 @@ mod admin;
 mod buffer;
 mod driver;
 mod envelope;
+mod inbox;
 mod publishing;
 mod reading;
 mod routes;

@@ -1,4 +1,4 @@
-//! `conformance BACKEND [--case FILTER] [--json]` and `conformance --controls`.
+//! `conformance BACKEND [--redis-mode MODE] [--case FILTER] [--json]` and `conformance --controls`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
@@ -6,7 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tests_integration::broken::Fault;
-use tests_integration::conformance::{ALL, Harness, Outcome, Tally, harness_of};
+use tests_integration::conformance::{
+    Harness, Outcome, Tally, cases_of, harness_of, play_member,
+};
+use xtask::brokers::Wanted;
 
 /// The contract of the messaging layer, tried on a backend.
 #[derive(Debug, Parser)]
@@ -24,17 +27,26 @@ struct Args {
     /// Show that each deliberately broken driver is caught
     #[arg(long, conflicts_with_all = ["backend", "case", "json"])]
     controls: bool,
+    #[command(flatten)]
+    wanted: Wanted,
 }
 
 fn main() -> ExitCode {
+    if let Some(played) = play_member() {
+        return played;
+    }
     let args = Args::parse();
     // A case fails by panicking; its message is shown beside its name.
     std::panic::set_hook(Box::new(|_| {}));
     match &args.backend {
         None => controls(),
-        Some(backend) => match harness_of(backend) {
-            Some(harness) => run(&*harness, &args),
-            None => {
+        Some(backend) => match harness_of(backend, &args.wanted) {
+            Ok(Some(harness)) => run(&*harness, &args),
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(2)
+            }
+            Ok(None) => {
                 eprintln!("backend {backend:?} is unknown (accepted: memory, redis-streams)");
                 ExitCode::from(2)
             }
@@ -44,7 +56,7 @@ fn main() -> ExitCode {
 
 fn run(harness: &dyn Harness, args: &Args) -> ExitCode {
     let mut tally = Tally::of(harness.name());
-    let cases = ALL.iter().copied().flatten().filter(|case| case.name.contains(&args.case));
+    let cases = cases_of(harness).filter(|case| case.name.contains(&args.case));
     for case in cases {
         let outcome = case.run(harness);
         tally.add(&outcome);

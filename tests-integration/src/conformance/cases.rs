@@ -4,9 +4,12 @@ mod admin;
 mod closing;
 mod dead_letters;
 mod delivery;
+mod foreign;
 mod groups;
 mod listening;
 mod order;
+mod outages;
+mod processes;
 mod publishing;
 mod retry;
 mod start;
@@ -27,16 +30,23 @@ pub const ALL: &[&[Case]] = &[
     worker::CASES,
     admin::CASES,
     closing::CASES,
+    outages::CASES,
+    processes::CASES,
+    foreign::CASES,
 ];
 
-/// Makes a table of cases: `name [rules] [features]`, each with a function of its name.
+/// Makes a table of cases: `name [rules] [features]`, each with a function of its name; `Shared` or
+/// `Own` behind that is what it needs of a server.
 macro_rules! cases {
-    ($($name:ident [$($rule:literal),*] [$($feature:ident),*];)*) => {
+    (@server) => { $crate::conformance::ServerNeed::Nothing };
+    (@server $need:ident) => { $crate::conformance::ServerNeed::$need };
+    ($($name:ident [$($rule:literal),*] [$($feature:ident),*] $($need:ident)?;)*) => {
         pub(super) const CASES: &[$crate::conformance::Case] = &[$(
             $crate::conformance::Case {
                 name: stringify!($name),
                 rules: &[$($rule),*],
                 needs: &[$(messaging::Feature::$feature),*],
+                server: cases!(@server $($need)?),
                 run: |stage| Box::pin($name(stage)),
             }
         ),*];

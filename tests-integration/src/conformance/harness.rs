@@ -5,14 +5,39 @@ mod redis;
 
 pub use self::memory::MemoryHarness;
 pub use self::redis::RedisHarness;
-use super::Harness;
+use futures::FutureExt;
+use messaging::{Error, ErrorKind};
+use xtask::brokers::{Kind, RedisMode, Wanted};
 
-/// The harness of a backend, by its name in `MESSAGING_BACKEND`.
-#[must_use]
-pub fn harness_of(backend: &str) -> Option<Box<dyn Harness>> {
-    match backend {
-        "memory" => Some(Box::new(MemoryHarness)),
-        "redis-streams" => Some(Box::new(RedisHarness::streams())),
+use super::{Connecting, Harness};
+
+/// The harness of a backend, by its name in `MESSAGING_BACKEND`, on the brokers that are wanted;
+/// nothing for a name that is unknown.
+///
+/// # Errors
+/// When something is wanted that means nothing to that backend.
+pub fn harness_of(backend: &str, wanted: &Wanted) -> Result<Option<Box<dyn Harness>>, String> {
+    Ok(match backend {
+        "memory" => {
+            wanted.check(&[])?;
+            Some(Box::new(MemoryHarness))
+        }
+        "redis-streams" => {
+            wanted.check(&[Kind::Redis])?;
+            let mode = wanted.redis_mode.unwrap_or(RedisMode::Single);
+            Some(Box::new(RedisHarness::streams_on(mode)))
+        }
         _ => None,
+    })
+}
+
+/// Connects a process that was started as a member of a group on that backend.
+pub(super) fn member_of(backend: &str) -> Connecting {
+    match backend {
+        "redis-streams" => redis::member(),
+        _ => {
+            let text = format!("{backend} has no members in other processes");
+            async { Err(Error::new(ErrorKind::UnknownBackend, text)) }.boxed()
+        }
     }
 }

@@ -50,7 +50,14 @@ impl Tally {
     }
 }
 
-pub(super) fn text_of(panic: &(dyn Any + Send)) -> String {
+/// What a case panics with that can't run on this machine.
+pub(super) struct CantRun(pub(super) String);
+
+pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Outcome {
+    if let Some(CantRun(reason)) = panic.downcast_ref() {
+        return Outcome::Ignored(reason.clone());
+    }
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned()
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    Outcome::Failed(text.unwrap_or("no text").to_owned())
 }

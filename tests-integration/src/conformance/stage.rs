@@ -1,4 +1,5 @@
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -9,10 +10,14 @@ use messaging::{
 };
 use tokio::time::timeout;
 
+use super::outcome::CantRun;
+use super::server::{Connecting, Control, Foreign, Server};
+
 /// An empty place on a backend, for one case.
 pub struct Stage {
     builder: Box<dyn Fn() -> BoxFuture<'static, Result<BrokerBuilder>> + Send + Sync>,
     lacks: &'static [Feature],
+    server: Option<Control>,
 }
 
 impl std::fmt::Debug for Stage {
@@ -24,6 +29,9 @@ impl std::fmt::Debug for Stage {
 /// How long something that must come may take.
 const SOON: Duration = Duration::from_secs(20);
 
+/// After what silence a member counts as dead where a case can't wait for the usual time.
+pub(super) const IMPATIENCE: Duration = Duration::from_secs(2);
+
 /// How long it stays quiet where nothing may come.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -34,7 +42,32 @@ impl Stage {
         lacks: &'static [Feature],
         builder: impl Fn() -> BoxFuture<'static, Result<BrokerBuilder>> + Send + Sync + 'static,
     ) -> Self {
-        Self { builder: Box::new(builder), lacks }
+        Self { builder: Box::new(builder), lacks, server: None }
+    }
+
+    /// With a server that can be driven.
+    #[must_use]
+    pub fn with_server(mut self, server: Arc<dyn Server>) -> Self {
+        self.server = Some(Control(server));
+        self
+    }
+
+    /// The server, of which the case has said that it needs it.
+    pub(super) fn server(&self) -> &Control {
+        self.server.as_ref().unwrap()
+    }
+
+    /// Goes on only where this machine has that client.
+    pub(super) async fn needs_client(&self, client: Foreign) {
+        let has = self.server().run(move |server| Ok(server.has(client))).await;
+        if let Err(reason) = has {
+            std::panic::panic_any(CantRun(reason));
+        }
+    }
+
+    /// Connects so that members count as dead after [`IMPATIENCE`].
+    pub(super) async fn impatient_broker(&self) -> Broker {
+        opened(self.server().0.impatiently()).await
     }
 
     pub(super) const fn lacks(&self) -> &'static [Feature] {
@@ -50,6 +83,11 @@ impl Stage {
     pub(super) async fn builder(&self) -> BrokerBuilder {
         (self.builder)().await.unwrap().topology(topology())
     }
+}
+
+#[expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+async fn opened(connecting: Connecting) -> Broker {
+    connecting.await.unwrap().topology(topology()).open().await.unwrap()
 }
 
 /// Two streams of each kind; the events have several lanes.

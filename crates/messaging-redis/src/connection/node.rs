@@ -1,28 +1,41 @@
 //! Connections to one node, as Pub/Sub needs them: a cluster passes every message on to every node.
 
+use std::sync::Arc;
+
 use messaging_core::Result;
-use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Client, RedisResult, Value};
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, RedisResult, Value};
 use tokio::time::timeout;
 
 use super::{Connector, Source};
 use crate::error::from_client;
 
 impl Connector {
-    /// Opens a connection for Pub/Sub: to the node, the master, or any node of a cluster, which
-    /// passes every message on to every other.
-    pub(crate) async fn pubsub(&self) -> Result<PubSub> {
-        self.on_any_node(|client| async move { client.get_async_pubsub().await }).await
+    /// Opens a connection whose pushes go to what `receiver` makes: to the node, the master, or any
+    /// node of a cluster. Each try has a receiver of its own, as a lost one says so there.
+    pub(crate) async fn pubsub<R: AsyncPushSender>(
+        &self,
+        receiver: impl Fn() -> Arc<R> + Send + Sync,
+    ) -> Result<(MultiplexedConnection, Arc<R>)> {
+        let open = |client: Client| {
+            let receiver = receiver();
+            let config = self.config().set_push_sender(Arc::clone(&receiver));
+            async move {
+                let info = client.get_connection_info().clone();
+                let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+                let client = Client::open(info.set_redis_settings(login))?;
+                let opened = client.get_multiplexed_async_connection_with_config(&config).await?;
+                Ok((opened, receiver))
+            }
+        };
+        self.on_any_node(open).await
     }
 
     /// Opens a connection to one node, as [`Connector::pubsub`] does, and sees that it serves us: a
     /// server that wants a password lets everybody connect who gives none.
     pub(crate) async fn any_node(&self) -> Result<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout));
         let open = |client: Client| {
-            let config = config.clone();
+            let config = self.config();
             async move {
                 let mut opened =
                     client.get_multiplexed_async_connection_with_config(&config).await?;
@@ -31,6 +44,12 @@ impl Connector {
             }
         };
         self.on_any_node(open).await
+    }
+
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
     }
 
     /// Tries one node after the other, each for its share of the time.

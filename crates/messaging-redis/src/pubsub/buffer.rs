@@ -135,7 +135,7 @@ impl State {
             Item::Reconnected(reason) => Some(self.gap_of_connection(reason)),
             Item::Message(first, bytes) => {
                 self.bytes -= bytes;
-                let mut piece = Arrivals::new();
+                let mut piece = Arrivals::with_capacity(bound.piece.min(self.items.len() + 1));
                 piece.push(first);
                 while piece.len() < bound.piece
                     && let Some((next, bytes)) = self.pop_message()

@@ -23,7 +23,8 @@ pub(super) const NAME: &str = "redis";
 /// Redis Pub/Sub: what is published reaches whoever listens at that moment, and nobody else.
 ///
 /// # Configuration
-/// [`RedisConfig`]; of it, [`RedisConfig::format`] is about Pub/Sub alone.
+/// [`RedisConfig`]; of it, [`RedisConfig::format`] is about Pub/Sub alone. Listening needs Redis 6 or
+/// later (RESP3).
 ///
 /// # Mapping
 /// The subject `tasks.completion` is the channel `PREFIX.tasks.completion`. A listener subscribes

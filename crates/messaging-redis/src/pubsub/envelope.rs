@@ -1,5 +1,7 @@
 //! A message as it travels: its JSON alone, or everything in an envelope.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use messaging_core::headers::ours;
 use messaging_core::{
@@ -107,6 +109,7 @@ pub(super) fn read(subject: Subject, payload: Bytes) -> Result<Message, String> 
 fn bare(subject: Subject, payload: Bytes) -> Message {
     let json = std::str::from_utf8(&payload).ok().and_then(id_of_json);
     let content_type = if json.is_some() { ContentType::Json } else { ContentType::OctetStream };
+    // An empty one is illegal, as one that is not there.
     let id = json.flatten().and_then(|id| id.parse().ok());
     Message::new(subject, payload)
         .with_id(id.unwrap_or_else(MessageId::generate))
@@ -114,19 +117,16 @@ fn bare(subject: Subject, payload: Bytes) -> Message {
 }
 
 /// The text of an object's `id`, where it has one; nothing at all for what is not JSON.
-fn id_of_json(text: &str) -> Option<Option<String>> {
+fn id_of_json(text: &str) -> Option<Option<Cow<'_, str>>> {
     #[derive(Deserialize)]
-    struct Object {
-        #[serde(default)]
-        id: serde_json::Value,
+    struct Object<'a> {
+        #[serde(borrow, default)]
+        id: Cow<'a, str>,
     }
     if text.trim_start().starts_with('{')
         && let Ok(Object { id }) = serde_json::from_str(text)
     {
-        return Some(match id {
-            serde_json::Value::String(id) => Some(id),
-            _ => None,
-        });
+        return Some(Some(id));
     }
     serde_json::from_str::<IgnoredAny>(text).ok().map(|_| None)
 }

@@ -24,6 +24,11 @@ use crate::error::{closed, from_server, unexpected};
 const PIECES: usize = 4;
 /// The most messages of one piece.
 const PIECE_MESSAGES: usize = 1_024;
+/// While others are on the wire, a piece waits for so many, or for an answer: many small pieces cost
+/// both sides more than the wait does.
+const PIECE_WORTH_SENDING: usize = 256;
+/// A message of so many bytes is a piece worth sending.
+const LARGE: usize = 16 * 1024;
 /// The most bytes of one piece; one message more may be in it.
 const PIECE_BYTES: usize = 256 * 1024;
 /// After this silence the server is asked whether it is there, before anything is sent: what then
@@ -95,7 +100,7 @@ impl Publishing {
         let mut heard = Instant::now();
         let mut taken = Vec::new();
         loop {
-            while in_flight.len() < PIECES && !self.waiting.is_empty() {
+            while in_flight.len() < PIECES && self.is_worth_sending(in_flight.is_empty()) {
                 if in_flight.is_empty() && heard.elapsed() > SILENCE {
                     let answered = abort.run_until_cancelled(ping(connection.clone())).await;
                     match answered {
@@ -113,7 +118,7 @@ impl Publishing {
             if self.drained && self.waiting.is_empty() && in_flight.is_empty() {
                 return Ended::Done;
             }
-            let can_take = !self.drained && self.waiting.is_empty();
+            let room = PIECE_MESSAGES.saturating_sub(self.waiting.len());
             tokio::select! {
                 biased;
                 () = abort.cancelled() => return Ended::Done,
@@ -122,14 +127,18 @@ impl Publishing {
                     Ok(()) => heard = Instant::now(),
                     Err(reason) => return Ended::Lost(reason),
                 },
-                count = self.queue.recv_many(&mut taken, PIECE_MESSAGES),
-                    if can_take && in_flight.len() < PIECES =>
-                {
+                count = self.queue.recv_many(&mut taken, room), if room > 0 && !self.drained => {
                     self.drained = count == 0;
                     self.waiting.extend(taken.drain(..));
                 }
             }
         }
+    }
+
+    fn is_worth_sending(&self, idle: bool) -> bool {
+        let large = |one: &Outgoing| one.message.bytes() >= LARGE;
+        self.waiting.len() >= PIECE_WORTH_SENDING
+            || self.waiting.front().is_some_and(|first| idle || large(first))
     }
 
     /// Begins what fits into one piece and was not reported as expired.

@@ -1,26 +1,20 @@
-//! The task that reads for one listener: a connection, its subscriptions, and what comes in.
+//! The task that keeps one listener connected and subscribed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt;
 use messaging_core::Result;
-use messaging_core::driver::{Incoming, Token};
-use redis::Msg;
-use redis::aio::{PubSubSink, PubSubStream};
+use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::buffer::{Buffer, Item};
+use super::buffer::Buffer;
 use super::driver::{NAME, Shared};
-use super::envelope;
+use super::inbox::Inbox;
 use super::routes::Routes;
 use crate::backoff::Backoff;
 use crate::error::from_client;
 
-/// The most messages that are moved into the buffer in one piece.
-const CHUNK: usize = 256;
 /// How often the server is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long it may take to answer.
@@ -30,100 +24,81 @@ const STABLE: Duration = Duration::from_secs(10);
 
 pub(super) struct Reading {
     pub(super) shared: Arc<Shared>,
-    pub(super) routes: Routes,
+    pub(super) routes: Arc<Routes>,
     pub(super) buffer: Arc<Buffer>,
     pub(super) stop: CancellationToken,
 }
 
 /// A connection whose subscriptions the server has confirmed.
 pub(super) struct Subscribed {
-    sink: PubSubSink,
-    pushes: PubSubStream,
+    connection: MultiplexedConnection,
+    inbox: Arc<Inbox>,
 }
 
 impl Reading {
-    pub(super) async fn subscribe(&self) -> Result<Subscribed> {
-        let (mut sink, pushes) = self.shared.connector.pubsub().await?.split();
+    /// Connects and subscribes; `before` says why the connection before was lost.
+    pub(super) async fn subscribe(&self, before: Option<&str>) -> Result<Subscribed> {
+        let connector = &self.shared.connector;
+        let inbox = || {
+            let (routes, buffer) = (Arc::clone(&self.routes), Arc::clone(&self.buffer));
+            Arc::new(Inbox::new(routes, buffer, before.map(ToOwned::to_owned)))
+        };
+        let (connection, inbox) = connector.pubsub(inbox).await?;
+        let mut subscribed = Subscribed { connection, inbox };
         let confirmed = async {
             let (channels, globs) = (self.routes.channels(), self.routes.globs());
             if !channels.is_empty() {
-                sink.subscribe(channels).await?;
+                subscribed.connection.subscribe(channels).await?;
             }
             if !globs.is_empty() {
-                sink.psubscribe(globs).await?;
+                subscribed.connection.psubscribe(globs).await?;
             }
             Ok(())
         };
-        let address = self.shared.connector.address();
-        self.shared
-            .connector
-            .in_time(async { confirmed.await.map_err(|error| from_client(error, address)) })
-            .await?;
-        Ok(Subscribed { sink, pushes })
+        confirmed.await.map_err(|error| from_client(error, connector.address()))?;
+        subscribed.inbox.announce();
+        Ok(subscribed)
     }
 
     pub(super) async fn run(self, mut subscribed: Subscribed) {
         let mut backoff = Backoff::default();
         loop {
             let since = Instant::now();
-            let Some(reason) = self.read(subscribed).await else { return };
+            let Some(reason) = self.watch(subscribed).await else { return };
             let address = self.shared.connector.address();
             tracing::warn!(backend = NAME, address, reason, "a listener's connection is lost");
             if since.elapsed() > STABLE {
                 backoff.reset();
             }
-            let Some(again) = self.subscribe_again(&mut backoff).await else { return };
+            let reason = format!("the connection was lost: {reason}");
+            let Some(again) = self.subscribe_again(&reason, &mut backoff).await else { return };
             subscribed = again;
             tracing::info!(backend = NAME, address, "a listener's connection is back");
-            self.buffer.push([Item::Reconnected(format!("the connection was lost: {reason}"))]);
         }
     }
 
-    /// Reads until the connection is lost, and says why; `None` when it is to stop.
-    async fn read(&self, Subscribed { sink, pushes }: Subscribed) -> Option<String> {
-        let mut chunks = pushes.ready_chunks(CHUNK);
-        let silent = silence(sink);
-        tokio::pin!(silent);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return None,
-                reason = &mut silent => return Some(reason),
-                chunk = chunks.next() => match chunk {
-                    Some(chunk) => self.buffer.push(chunk.iter().filter_map(|push| self.item(push))),
-                    None => return Some("the server ended it".to_owned()),
-                },
-            }
+    /// Waits until the connection is lost, and says why; `None` when it is to stop.
+    async fn watch(&self, subscribed: Subscribed) -> Option<String> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            () = subscribed.inbox.lost() => Some("the server ended it".to_owned()),
+            reason = silence(subscribed.connection.clone()) => Some(reason),
         }
     }
 
-    async fn subscribe_again(&self, backoff: &mut Backoff) -> Option<Subscribed> {
+    async fn subscribe_again(&self, reason: &str, backoff: &mut Backoff) -> Option<Subscribed> {
         loop {
             let wait = backoff.next();
             let attempt = async {
                 sleep(wait).await;
-                self.subscribe().await
+                self.subscribe(Some(reason)).await
             };
             match self.stop.run_until_cancelled(attempt).await? {
                 Ok(subscribed) => return Some(subscribed),
                 Err(error) => tracing::debug!(backend = NAME, %error, "no connection yet"),
             }
         }
-    }
-
-    /// What a push of the server's brings, if it counts.
-    fn item(&self, push: &Msg) -> Option<Item> {
-        let glob = || push.get_pattern::<Option<String>>().ok().flatten();
-        let subject = self.routes.accept(push.get_channel_name(), glob)?;
-        let payload = Bytes::copy_from_slice(push.get_payload_bytes());
-        let bytes = payload.len();
-        Some(match envelope::read(subject, payload) {
-            Ok(message) => {
-                let token = Token { lane: 0, epoch: 0, id: 0 };
-                Item::Message(Incoming::new(message, token), bytes)
-            }
-            Err(reason) => Item::Unreadable(reason),
-        })
     }
 }
 
@@ -134,11 +109,18 @@ impl Drop for Reading {
     }
 }
 
+impl Drop for Subscribed {
+    /// The next connection's messages come after those of this one.
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
+
 /// Ends, with a reason, when the server does not answer any more.
-async fn silence(mut sink: PubSubSink) -> String {
+async fn silence(mut connection: MultiplexedConnection) -> String {
     loop {
         sleep(HEARTBEAT).await;
-        match timeout(PING, sink.ping::<redis::Value>()).await {
+        match timeout(PING, connection.send_packed_command(&redis::cmd("PING"))).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return error.to_string(),
             Err(_) => return "the server did not answer in time".to_owned(),

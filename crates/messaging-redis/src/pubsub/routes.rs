@@ -1,5 +1,7 @@
 //! Which channels bring what a listener's patterns match.
 
+use std::sync::Arc;
+
 use messaging_core::{Pattern, Patterns, Subject};
 
 /// The server's subscriptions for a set of patterns.
@@ -60,21 +62,31 @@ impl Routes {
         each
     }
 
-    /// The subject of a message that counts. `glob` says through which pattern of the server's it
-    /// came, if through one; it is asked only where that matters.
-    pub(super) fn accept(
-        &self,
-        channel: &str,
-        glob: impl FnOnce() -> Option<String>,
-    ) -> Option<Subject> {
+    /// What the messages of a channel are; `None` where no pattern matches.
+    pub(super) fn find(&self, channel: &[u8]) -> Option<Found> {
+        let channel = std::str::from_utf8(channel).ok()?;
         let subject: Subject = channel.strip_prefix(&self.prefix)?.parse().ok()?;
         let first = self.all.iter().find(|route| route.pattern.matches(&subject))?;
-        let counts = self.all.len() == 1
-            || match &first.through {
-                Through::Channel(_) => glob().is_none(),
-                Through::Glob(wanted) => glob().is_some_and(|glob| glob == *wanted),
-            };
-        counts.then_some(subject)
+        let glob = match &first.through {
+            Through::Channel(_) => None,
+            Through::Glob(glob) => Some(glob.clone().into()),
+        };
+        Some(Found { subject, glob })
+    }
+}
+
+/// The subject of a channel, and through which pattern of the server's its messages count, if
+/// through one.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) subject: Subject,
+    glob: Option<Arc<str>>,
+}
+
+impl Found {
+    /// Whether a message counts that came through this pattern of the server's, or by name.
+    pub(super) fn counts(&self, glob: Option<&[u8]>) -> bool {
+        self.glob.as_deref().map(str::as_bytes) == glob
     }
 }
 
@@ -135,13 +147,13 @@ mod tests {
 
     /// How often a message published to a channel counts.
     fn counted(routes: &Routes, channel: &str) -> usize {
+        let Some(found) = routes.find(channel.as_bytes()) else { return 0 };
         let by_name = routes.channels().into_iter().filter(|name| *name == channel);
-        let named = by_name.filter(|_| routes.accept(channel, || None).is_some()).count();
-        let globs = routes.globs();
-        let by_glob =
-            globs.iter().filter(|glob| server_matches(glob.as_bytes(), channel.as_bytes()));
-        let through = |glob: &&&str| routes.accept(channel, || Some((**glob).to_owned())).is_some();
-        named + by_glob.filter(through).count()
+        let named = by_name.filter(|_| found.counts(None)).count();
+        let channel = channel.as_bytes();
+        let by_glob = routes.globs().into_iter().map(str::as_bytes);
+        let by_glob = by_glob.filter(|glob| server_matches(glob, channel));
+        named + by_glob.filter(|glob| found.counts(Some(glob))).count()
     }
 
     #[test]
@@ -156,9 +168,10 @@ mod tests {
         let routes = routes(&["tasks.*"]);
         for channel in ["p.tasks", "p.tasks.a.b", "p.tasksx", "q.tasks.a", "p.dlq.a", "p.tasks.a b"]
         {
-            assert!(routes.accept(channel, || Some("p.tasks.*".to_owned())).is_none(), "{channel}");
+            assert!(routes.find(channel.as_bytes()).is_none(), "{channel}");
         }
-        assert!(routes.accept("p.tasks.a", || Some("p.tasks.*".to_owned())).is_some());
+        assert!(routes.find(b"p.tasks.\xff").is_none());
+        assert!(routes.find(b"p.tasks.a").unwrap().counts(Some(b"p.tasks.*")));
     }
 
     proptest! {

@@ -28,11 +28,11 @@ pub(super) async fn open(shared: &Arc<Shared>, spec: &SubscribeSpec) -> Result<S
     let stop = shared.closing.child_token();
     let reading = Reading {
         shared: Arc::clone(shared),
-        routes: Routes::new(&shared.prefix, &spec.source.patterns()?),
+        routes: Arc::new(Routes::new(&shared.prefix, &spec.source.patterns()?)),
         buffer: Arc::clone(&buffer),
         stop: stop.clone(),
     };
-    let subscribed = reading.subscribe().await?;
+    let subscribed = reading.subscribe(None).await?;
     shared.tasks.spawn(reading.run(subscribed));
     Ok(Subscription::at_most_once(Events { buffer, _stop: stop.drop_guard() }.boxed()))
 }

@@ -3,6 +3,7 @@
 mod order;
 mod ownership;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -35,8 +36,9 @@ struct State {
     ready: VecDeque<Fetched>,
     in_hand: HashMap<(u32, EntryId), Hand>,
     bytes: usize,
-    /// Settled here, and not yet at the server.
-    settling: HashSet<(u32, EntryId)>,
+    /// Settled here, and not yet at the server: how often, as what stays in hand may be settled again
+    /// before that.
+    settling: HashMap<(u32, EntryId), u32>,
     /// The lanes that are being read at this moment.
     reading: HashSet<u32>,
     events: VecDeque<Event>,
@@ -102,7 +104,7 @@ impl Desk {
             ready: VecDeque::new(),
             in_hand: HashMap::new(),
             bytes: 0,
-            settling: HashSet::new(),
+            settling: HashMap::new(),
             reading: HashSet::new(),
             events: VecDeque::new(),
             failure: None,
@@ -228,7 +230,7 @@ impl Desk {
         }
         let Some(hand) = state.in_hand.remove(&place) else { return Err(settle) };
         state.bytes -= hand.message.bytes();
-        state.settling.insert(place);
+        *state.settling.entry(place).or_default() += 1;
         lane.in_hand -= 1;
         let Settle { token, how, confirm, .. } = settle;
         let failed = u32::from(matches!(how, Settlement::Retry { .. } | Settlement::Abandon));
@@ -257,7 +259,12 @@ impl Desk {
 
     /// A settlement has reached the server.
     pub(super) fn settled(&self, lane: u32, id: EntryId) {
-        self.lock().settling.remove(&(lane, id));
+        if let Entry::Occupied(mut count) = self.lock().settling.entry((lane, id)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Whether an entry of ours is known here; if not, the answer that brought it was lost.
@@ -265,7 +272,7 @@ impl Desk {
         let state = self.lock();
         let place = (lane, id);
         state.in_hand.contains_key(&place)
-            || state.settling.contains(&place)
+            || state.settling.contains_key(&place)
             || state.ready.iter().any(|fetched| (fetched.lane, fetched.id) == place)
             || state.lanes.get(lane as usize).is_some_and(|lane| lane.order.knows(id))
     }
@@ -290,7 +297,7 @@ impl Desk {
         state.phase = Phase::Closed;
         state.bytes = 0;
         for ((lane, id), hand) in std::mem::take(&mut state.in_hand) {
-            state.settling.insert((lane, id));
+            *state.settling.entry((lane, id)).or_default() += 1;
             jobs.push(Job::release(lane, id, hand.attempt, hand.message));
         }
         jobs
@@ -356,7 +363,7 @@ impl State {
         let mut jobs: Vec<Job> = Vec::with_capacity(self.ready.len());
         // The last comes first: what is given back goes to the front.
         for Fetched { lane, id, attempt, message, .. } in self.ready.drain(..).rev() {
-            self.settling.insert((lane, id));
+            *self.settling.entry((lane, id)).or_default() += 1;
             jobs.push(Job::release(lane, id, attempt, message));
         }
         jobs

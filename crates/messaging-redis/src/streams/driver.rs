@@ -26,7 +26,7 @@ use crate::wire::number;
 pub struct Streams {
     pub(super) shared: Arc<Shared>,
     writer: Arc<Writer>,
-    /// Ends every task when the last clone is dropped without having been closed.
+    /// Ends every task some time after the last clone is dropped without having been closed.
     _guard: Arc<DropGuard>,
 }
 
@@ -66,7 +66,9 @@ impl Streams {
         let mut link = shared.connect().await.map_err(at)?;
         link.run(&redis::cmd("PING"), shared.connector.address()).await.map_err(at)?;
         let writer = Writer::start(&shared);
-        Ok(Self { shared, writer: Arc::new(writer), _guard: Arc::new(dead.drop_guard()) })
+        let dropped = CancellationToken::new();
+        shared.tasks.spawn(bury(dropped.clone(), shared.closing.clone(), dead));
+        Ok(Self { shared, writer: Arc::new(writer), _guard: Arc::new(dropped.drop_guard()) })
     }
 
     const CAPABILITIES: Capabilities = {
@@ -102,6 +104,25 @@ impl Streams {
                 "counts what matches no pattern too, until it is passed",
             )
     };
+}
+
+/// How long what was handed over may still take after a connection was dropped without being closed.
+const AFTERLIFE: Duration = Duration::from_secs(5);
+
+/// Ends the tasks of a connection that was dropped: settlements on their way arrive, and members
+/// leave, where the server answers.
+async fn bury(
+    dropped: CancellationToken,
+    closing: CancellationToken,
+    dead: CancellationToken,
+) {
+    tokio::select! {
+        () = dropped.cancelled() => {}
+        // Closing has a time limit of its own.
+        () = closing.cancelled() => return,
+    }
+    tokio::time::sleep(AFTERLIFE).await;
+    dead.cancel();
 }
 
 impl Shared {
@@ -217,6 +238,7 @@ impl Driver for Streams {
     fn close(&self, grace: Duration) -> BoxFuture<'_, Result<()>> {
         async move {
             self.shared.closing.cancel();
+            let dead = self.shared.dead.clone().drop_guard();
             self.writer.close();
             self.shared.close_members(|member| {
                 member.push(member.desk.close());
@@ -224,7 +246,7 @@ impl Driver for Streams {
             });
             self.shared.tasks.close();
             let ended = timeout(grace, self.shared.tasks.wait()).await;
-            self.shared.dead.cancel();
+            drop(dead);
             ended.map_err(|_| {
                 let text = "the server did not answer everything within the grace time";
                 messaging_core::Error::new(ErrorKind::Timeout, text).at(NAME, "close")

@@ -21,8 +21,12 @@ use crate::wire::{array, number};
 /// How often a member looks for retries of others, and for who else is a member.
 const TICK: Duration = Duration::from_millis(250);
 
-/// At which ticks it says that it lives, looks for new streams, and trims.
-const HEARTBEAT: u64 = 12;
+/// How often it says that it lives at least, and how often it does within the time after which it
+/// would count as dead.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+const HEARTBEATS: u32 = 8;
+
+/// At which ticks it looks for new streams, and trims.
 const STREAMS: u64 = 20;
 const TRIMMING: u64 = 21;
 
@@ -77,12 +81,11 @@ async fn turn(
     tick: Option<u64>,
 ) -> Option<()> {
     if let Some(tick) = tick {
-        if tick.is_multiple_of(HEARTBEAT) {
+        let silence = member.shared.config.dead_after;
+        if tick.is_multiple_of(ticks(HEARTBEAT.min(silence / HEARTBEATS))) {
             heartbeat(member, link).await?;
         }
-        let silence = member.shared.config.dead_after.as_millis() / 3;
-        let silence = u64::try_from(silence / TICK.as_millis()).unwrap_or(u64::MAX).max(1);
-        if !member.group.ordered && tick.is_multiple_of(silence) {
+        if !member.group.ordered && tick.is_multiple_of(ticks(silence / 3)) {
             take_over(member, link).await?;
         }
         if tick % STREAMS == STREAMS - 1 && member.group.grows {
@@ -98,6 +101,10 @@ async fn turn(
         take_due(member, link).await?;
     }
     Some(())
+}
+
+fn ticks(every: Duration) -> u64 {
+    u64::try_from(every.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// Says that we live. An empty history read refreshes the idle time and touches no entry, where a
@@ -120,7 +127,9 @@ async fn take_over(member: &Member, link: &mut Link) -> Option<()> {
         command.arg(group).arg(silence);
         command
     });
-    link.run_all(&commands).await.ok().map(drop)
+    let gone = link.run_all(&commands).await.ok()?;
+    tell_trimmed(member, Some(gone.iter().filter_map(number).sum()));
+    Some(())
 }
 
 /// Reads the lanes of streams that have come since.

@@ -31,6 +31,15 @@ struct Owned {
     revoked: bool,
 }
 
+/// What an owner takes of its lane.
+#[derive(Clone, Copy, Debug)]
+enum Takes {
+    /// Everything, as it is new. What a vanished owner held is suspect.
+    Lane { vanished: bool },
+    /// What has reached others since.
+    Stray,
+}
+
 impl Leases {
     pub(super) fn new(member: &Member) -> Self {
         Self { ours: member.lanes().iter().map(|_| None).collect() }
@@ -47,7 +56,8 @@ impl Leases {
             let held = self.ours.iter().flatten().filter(|owned| !owned.revoked).count();
             let due = match self.ours.get(lane) {
                 Some(Some(owned)) => owned.until - now < LEASE_TIME - RENEWAL,
-                _ => held < share,
+                // What a read brings that began before must not come twice.
+                _ => held < share && !member.desk.is_read(lane as u32),
             };
             if due {
                 self.renew(member, link, lane).await?;
@@ -117,12 +127,14 @@ impl Leases {
             }
             Some(owned) => {
                 owned.until = asked + LEASE_TIME;
-                self.inherit(member, link, number_of_lane, false).await?;
+                self.inherit(member, link, number_of_lane, Takes::Stray).await?;
             }
             None if epoch > 0 => {
-                *slot = Some(Owned { until: asked + LEASE_TIME, revoked: false });
-                member.desk.assign(number_of_lane);
-                self.inherit(member, link, number_of_lane, vanished).await?;
+                // Nothing of it is read before that, or it would come twice.
+                self.inherit(member, link, number_of_lane, Takes::Lane { vanished }).await?;
+                if let Some(slot) = self.ours.get_mut(lane) {
+                    *slot = Some(Owned { until: asked + LEASE_TIME, revoked: false });
+                }
             }
             None => {}
         }
@@ -136,18 +148,23 @@ impl Leases {
         member: &Member,
         link: &mut Link,
         lane: u32,
-        vanished: bool,
+        what: Takes,
     ) -> Option<()> {
         let place = member.lane(lane)?;
         let group = &member.group.name;
         let keys = [&place.key, &place.due(group), &place.suspects(group), &place.lease(group)];
         let mut command = call(TAKE_LANE, &keys.map(String::as_str));
-        command.arg(group).arg(&member.consumer).arg(i32::from(vanished));
+        let vanished = matches!(what, Takes::Lane { vanished: true });
+        let is_new = matches!(what, Takes::Lane { .. });
+        command.arg(group).arg(&member.consumer).arg(i32::from(vanished)).arg(i32::from(is_new));
         let _fetching = member.fetching.lock().await;
         let Ok(answer) = link.run(&command, "lane").await else {
             member.may_have_lost();
             return None;
         };
+        if is_new {
+            member.desk.assign(lane);
+        }
         let mut parts = array(answer).into_iter();
         let taken = member.accept_all(lane, parts.next()?);
         tell_trimmed(member, parts.next().as_ref().and_then(number));

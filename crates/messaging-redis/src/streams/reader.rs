@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::desk::Fetched;
 use super::groups;
+use super::keeper::tell_trimmed;
 use super::member::Member;
 use crate::backoff::Backoff;
 use crate::connection::Link;
@@ -147,6 +148,10 @@ fn entries(member: &Member, lanes: &[u32], answer: Value) -> Vec<Fetched> {
 async fn recover(member: &Member, link: &mut Link) -> Result<(), Broken> {
     let _fetching = member.fetching.lock().await;
     for (lane, place) in (0..).zip(&*member.lanes()) {
+        // What we left in a lane that we gave up waits for its owner.
+        if !member.desk.is_ours(lane) {
+            continue;
+        }
         let mut command = redis::cmd("XPENDING");
         command.arg(&place.key).arg(&member.group.name).arg("-").arg("+").arg(10_000);
         command.arg(&member.consumer);
@@ -173,7 +178,9 @@ async fn recover(member: &Member, link: &mut Link) -> Result<(), Broken> {
                 return Ok(());
             };
             let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
-            let fields = array(claimed).into_iter().next().map(array).unwrap_or_default();
+            let claimed = array(claimed);
+            tell_trimmed(member, Some(i64::from(claimed.is_empty())));
+            let fields = claimed.into_iter().next().map(array).unwrap_or_default();
             let fetched = fields.into_iter().nth(1);
             let fetched = fetched.and_then(|fields| member.accept(lane, id, fields, attempt));
             lost.extend(fetched.map(|fetched| (fetched, Duration::ZERO)));

@@ -16,24 +16,28 @@ pub(super) const AGREE: &str = "redis.call('SET', KEYS[1], ARGV[1], 'NX') \
 
 /// Returns an entry to the group, if it is still ours: at once or at a time.
 /// KEYS: lane, due. ARGV: group, consumer, id, attempt of the next hand-over, delay in ms or -1 for
-/// the front. Gives 1, or 0 if it is not ours.
+/// the front. Gives 1, 0 if it is not ours, or -1 if it was trimmed, which ends it.
 pub(super) const GIVE_BACK: &str = concat!(
     "if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 \
      then return 0 end ",
     now!(),
     "local at = 0 if tonumber(ARGV[5]) >= 0 then at = now + tonumber(ARGV[5]) end \
-     redis.call('XCLAIM', KEYS[1], ARGV[1], '_due', 0, ARGV[3], 'RETRYCOUNT', ARGV[4], 'JUSTID') \
+     local kept = redis.call('XCLAIM', KEYS[1], ARGV[1], '_due', 0, ARGV[3], \
+       'RETRYCOUNT', ARGV[4], 'JUSTID') \
+     if #kept == 0 then return -1 end \
      redis.call('ZADD', KEYS[2], at, ARGV[3]) \
      return 1"
 );
 
-/// Stores the attempt of an entry that stays in our hands, and its time, if it is still ours.
-/// Keys, arguments and answer as GIVE_BACK's.
+/// Stores the attempt of an entry that stays in our hands, and its time, if it is still ours. What was
+/// trimmed stays in our hands too: a claim would take it from us.
+/// Keys and arguments as GIVE_BACK's. Gives 1, or 0 if it is not ours.
 pub(super) const KEEP: &str = concat!(
     "if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 \
      then return 0 end ",
     now!(),
-    "redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', ARGV[4], 'JUSTID') \
+    "if #redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3]) == 0 then return 1 end \
+     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', ARGV[4], 'JUSTID') \
      if tonumber(ARGV[5]) > 0 then redis.call('ZADD', KEYS[2], now + tonumber(ARGV[5]), ARGV[3]) \
      else redis.call('ZREM', KEYS[2], ARGV[3]) end \
      return 1"
@@ -76,24 +80,26 @@ pub(super) const TAKE_DUE: &str = concat!(
 );
 
 /// Takes over from members that were not seen for too long, and forgets those that hold nothing.
-/// KEYS: lane, due, suspects. ARGV: group, ms of silence. Gives how many entries were taken over.
+/// KEYS: lane, due, suspects. ARGV: group, ms of silence. Gives how many entries had been trimmed.
 pub(super) const TAKE_OVER: &str = concat!(
     now!(),
-    "local taken = 0 \
+    "local gone = 0 \
      for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do \
        local f = {} for i = 1, #c, 2 do f[c[i]] = c[i + 1] end \
        if f.name ~= '_due' and f.idle > tonumber(ARGV[2]) then \
          if f.pending == 0 then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], f.name) else \
            for _, p in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, f.name)) do \
-             redis.call('XCLAIM', KEYS[1], ARGV[1], '_due', 0, p[1], 'RETRYCOUNT', p[4] + 1, 'JUSTID') \
-             redis.call('HINCRBY', KEYS[3], p[1], 1) \
-             redis.call('ZADD', KEYS[2], now, p[1]) \
-             taken = taken + 1 \
+             local kept = redis.call('XCLAIM', KEYS[1], ARGV[1], '_due', 0, p[1], \
+               'RETRYCOUNT', p[4] + 1, 'JUSTID') \
+             if #kept == 0 then gone = gone + 1 else \
+               redis.call('HINCRBY', KEYS[3], p[1], 1) \
+               redis.call('ZADD', KEYS[2], now, p[1]) \
+             end \
            end \
          end \
        end \
      end \
-     return taken"
+     return gone"
 );
 
 /// Forgets a member that has left, unless it still holds something. KEYS: lane. ARGV: group,
@@ -119,8 +125,10 @@ pub(super) const LEASE: &str = concat!(
 pub(super) const UNLEASE: &str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] \
      then return redis.call('HDEL', KEYS[1], 'owner', 'until') end return 0";
 
-/// Takes everything of a lane that is in the hands of others, as its owner may, in order.
-/// KEYS: lane, due, suspects, lease. ARGV: group, consumer, whether its last owner vanished.
+/// Takes everything of a lane that is in the hands of others, as its owner may, in order. A new owner
+/// takes what it held itself when it gave the lane up.
+/// KEYS: lane, due, suspects, lease. ARGV: group, consumer, whether its last owner vanished, whether
+/// it is a new owner.
 /// Gives entries as {id, fields, attempt, ms until its time}, and how many were trimmed.
 pub(super) const TAKE_LANE: &str = concat!(
     now!(),
@@ -130,7 +138,7 @@ pub(super) const TAKE_LANE: &str = concat!(
      while true do \
        local all = redis.call('XPENDING', KEYS[1], ARGV[1], from, '+', 500) \
        for _, p in ipairs(all) do \
-         if p[2] ~= ARGV[2] then \
+         if p[2] ~= ARGV[2] or ARGV[4] == '1' then \
            local attempt = p[4] \
            if ARGV[3] == '1' then \
              attempt = attempt + 1 redis.call('HINCRBY', KEYS[3], p[1], 1) end \

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 
 use super::desk::Job;
+use super::keeper::tell_trimmed;
 use super::keys::Lane;
 use super::member::Member;
 use super::scripts::{GIVE_BACK, IS_OURS, KEEP, call};
@@ -91,6 +92,8 @@ async fn flush(member: &Member, link: &mut Option<Link>, batch: &mut Vec<Job>) -
     let Ok(refused) = copy_rejected(member, link, batch).await else { return false };
     let (commands, of) = commands(member, batch, &refused);
     let Ok(answers) = link.run_all(&commands).await else { return false };
+    let trimmed = answers.iter().filter_map(number).filter(|answer| *answer < 0).count();
+    tell_trimmed(member, i64::try_from(trimmed).ok());
     let mut outcomes: Vec<Option<Result<Settled>>> = batch.iter().map(|_| None).collect();
     for (answer, jobs) in answers.into_iter().zip(of) {
         for (job, outcome) in jobs.into_iter().map(|job| (job, judge(&answer))) {

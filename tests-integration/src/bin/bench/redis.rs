@@ -10,7 +10,7 @@ use xtask::brokers::{Kind, Options, Private};
 use crate::cpu::Cpu;
 use crate::table::{ROUNDS, Row, Target};
 
-const MESSAGES: usize = 512 * 4 * 60;
+const MESSAGES: usize = 512 * 4 * 40;
 
 /// How many messages or entries go in one piece, on both sides.
 const BATCH: usize = 512;

@@ -2,7 +2,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging::Feature;
 
-use crate::conformance::{Harness, Stage};
+use crate::conformance::{Harness, ServerNeed, Stage};
 
 /// The memory backend.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,11 @@ impl Harness for MemoryHarness {
         true
     }
 
-    fn stage(&self) -> BoxFuture<'_, Result<Stage, String>> {
+    fn has_server(&self) -> bool {
+        false
+    }
+
+    fn stage(&self, _: ServerNeed) -> BoxFuture<'_, Result<Stage, String>> {
         async {
             let memory = messaging::memory::Memory::new();
             Ok(Stage::new(self.lacks(), move || {

@@ -1,17 +1,24 @@
+mod python;
+mod server;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use messaging::redis::{RedisConfig, Streams};
-use messaging::{Broker, Feature, MessageId, Result};
-use xtask::brokers::{Kind, Options, Private};
+use messaging::redis::RedisConfig;
+use messaging::{Feature, MessageId, Result};
+use xtask::brokers::{Kind, Options, Private, RedisMode};
 
-use crate::conformance::{Harness, Stage};
+use self::server::{RedisServer, connect};
+use crate::conformance::stage::IMPATIENCE;
+use crate::conformance::{Connecting, Harness, ServerNeed, Stage};
 
-/// Redis Streams on a server of its own, which is started for the first case.
+/// Redis Streams on a server of its own, which is started for the first case. Cases that end or
+/// stop a server get another one.
 #[derive(Debug)]
 pub struct RedisHarness {
     options: Options,
+    mode: RedisMode,
     server: Mutex<Option<Arc<Private>>>,
 }
 
@@ -19,23 +26,26 @@ impl RedisHarness {
     /// On one node that syncs each write.
     #[must_use]
     pub fn streams() -> Self {
-        Self { options: Options::new(Kind::Redis), server: Mutex::default() }
+        Self::streams_on(RedisMode::Single)
     }
 
-    /// The same on servers of other options.
+    /// On servers that stand to each other like that.
     #[must_use]
-    pub fn with(mut self, options: Options) -> Self {
-        self.options = options;
-        self
+    pub fn streams_on(mode: RedisMode) -> Self {
+        let options = Options::new(Kind::Redis).with_redis_mode(mode);
+        Self { options, mode, server: Mutex::default() }
     }
 
-    fn server(&self) -> Result<Arc<Private>, String> {
+    fn start(&self) -> Result<Arc<Private>, String> {
+        Ok(Arc::new(Private::start("conformance", self.options.clone())?))
+    }
+
+    fn shared(&self) -> Result<Arc<Private>, String> {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*server {
             return Ok(Arc::clone(server));
         }
-        let started = Arc::new(Private::start("conformance", self.options.clone())?);
-        Ok(Arc::clone(server.insert(started)))
+        Ok(Arc::clone(server.insert(self.start()?)))
     }
 }
 
@@ -52,17 +62,33 @@ impl Harness for RedisHarness {
         false
     }
 
-    fn stage(&self) -> BoxFuture<'_, Result<Stage, String>> {
-        async {
-            let server = self.server()?;
-            let config = config(&server, &MessageId::generate()).map_err(|e| e.to_string())?;
-            Ok(Stage::new(self.lacks(), move || {
-                let config = config.clone();
-                async { Ok(Broker::builder(Streams::connect(config).await?)) }.boxed()
-            }))
+    fn has_server(&self) -> bool {
+        true
+    }
+
+    fn stage(&self, need: ServerNeed) -> BoxFuture<'_, Result<Stage, String>> {
+        async move {
+            let servers = match need {
+                ServerNeed::Own => self.start()?,
+                ServerNeed::Shared | ServerNeed::Nothing => self.shared()?,
+            };
+            let config = config(&servers, &MessageId::generate()).map_err(|e| e.to_string())?;
+            let server = RedisServer { servers, mode: self.mode, config: config.clone() };
+            let stage = Stage::new(self.lacks(), move || connect(config.clone()));
+            Ok(stage.with_server(Arc::new(server)))
         }
         .boxed()
     }
+}
+
+/// Connects a process that was started as a member.
+pub(super) fn member() -> Connecting {
+    async {
+        let mut config = RedisConfig::from_env()?;
+        config.dead_after = IMPATIENCE;
+        connect(config).await
+    }
+    .boxed()
 }
 
 /// The way to a server, with a prefix of its own.

@@ -29,6 +29,16 @@ impl Desk {
         state.reading.retain(|lane| !lanes.contains(lane));
     }
 
+    /// Whether a lane is being read at this moment.
+    pub(in super::super) fn is_read(&self, number: u32) -> bool {
+        self.lock().reading.contains(&number)
+    }
+
+    /// Whether a lane is ours, with what is pending of it under our name.
+    pub(in super::super) fn is_ours(&self, number: u32) -> bool {
+        self.lock().lanes.get(number as usize).is_some_and(|lane| lane.open)
+    }
+
     /// One more lane there is, as its stream is new.
     pub(in super::super) fn add_lane(&self) {
         self.lock().lanes.push(LaneState::new(self.ordered));
@@ -62,7 +72,7 @@ impl Desk {
         let state = self.lock();
         let in_hand = state.lanes.get(number as usize).map_or(0, |lane| lane.in_hand);
         let reading = state.reading.contains(&number);
-        in_hand == 0 && !reading && !state.settling.iter().any(|(lane, _)| *lane == number)
+        in_hand == 0 && !reading && !state.settling.keys().any(|(lane, _)| *lane == number)
     }
 
     /// A lane is no longer ours; what waits of it stays where it is for its next owner.
