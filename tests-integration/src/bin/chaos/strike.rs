@@ -1,5 +1,6 @@
 //! Carries out one fault.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -41,15 +42,25 @@ pub(crate) async fn strike(
     drop(timeout(PATIENCE, busy).await);
     aim(fault, crew).await;
     let began = begin(name, crew);
-    match fault.kind {
-        Kind::ServerKill => site.kill().await?,
-        Kind::ServerRestart => site.stop().await?,
-        _ => {}
-    }
-    let ended = match (fault.kind, &site.proxy) {
+    let ledger = Arc::clone(&crew.ledger);
+    // What is open is known for a short time only.
+    let met = async {
+        sleep(PIPES).await;
+        Ok(ledger.was_unconfirmed(began) || ledger.was_unsettled(began, None))
+    };
+    let (ended, met) = tokio::try_join!(strike_site(fault, site), met)?;
+    end(name, ended, crew);
+    // Whether that took too long is the auditor's to say.
+    drop(timeout(LIMIT, recovered(ended, crew)).await);
+    Ok(met)
+}
+
+/// Makes a fault of the server or the network, and tells when it was over.
+async fn strike_site(fault: &mut Fault, site: &Site) -> Result<u64, String> {
+    match (fault.kind, &site.proxy) {
         (Kind::Reset, Some(proxy)) => {
             proxy.cut(Cut::Reset).await;
-            clock::now()
+            return Ok(clock::now());
         }
         (Kind::HalfOpen, Some(proxy)) => {
             let ways = [Way::Requests, Way::Answers, Way::Both];
@@ -57,26 +68,20 @@ pub(crate) async fn strike(
             proxy.set(Mode::Swallow(way)).await;
             sleep(fault.duration).await;
             proxy.set(Mode::Pass).await;
-            clock::now()
+            return Ok(clock::now());
         }
         (Kind::Cut, Some(proxy)) => {
             proxy.set(Mode::Half(fault.dice.below(64))).await;
             sleep(PIPES + fault.duration).await;
             proxy.cut(Cut::Reset).await;
             proxy.set(Mode::Pass).await;
-            clock::now()
+            return Ok(clock::now());
         }
-        _ => {
-            sleep(fault.duration).await;
-            site.start_again().await?
-        }
-    };
-    end(name, ended, crew);
-    sleep(PIPES).await;
-    let (ledger, recovered) = (&crew.ledger, timeout(LIMIT, recovered(ended, crew)).await);
-    // Whether that took too long is the auditor's to say.
-    drop(recovered);
-    Ok(ledger.was_unconfirmed(began) || ledger.was_unsettled(began, None))
+        (Kind::ServerRestart, _) => site.stop().await?,
+        _ => site.kill().await?,
+    }
+    sleep(fault.duration).await;
+    site.start_again().await
 }
 
 async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Result<bool, String> {
@@ -92,15 +97,17 @@ async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Resu
     let began = begin(name, crew);
     if fault.kind == Kind::ConsumerPause {
         signal(crew, place, Signal::STOP)?;
-        sleep(fault.duration).await;
+        sleep(PIPES).await;
         let met = crew.ledger.was_unsettled(began, Some(member));
+        sleep(fault.duration).await;
         signal(crew, place, Signal::CONT)?;
         end(name, clock::now(), crew);
         return Ok(met);
     }
     signal(crew, place, Signal::KILL)?;
-    sleep(PIPES + fault.duration).await;
+    sleep(PIPES).await;
     let met = crew.ledger.was_unsettled(began, Some(member));
+    sleep(fault.duration).await;
     crew.replace(place).await?;
     crew.ledger.forget(member, began);
     end(name, clock::now(), crew);

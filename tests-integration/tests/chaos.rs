@@ -1,0 +1,50 @@
+//! The fault runner on a server of its own: a short run, and the mistakes that it has to find.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The exit status of a run, and its last line.
+fn chaos(args: &[&str]) -> (Option<i32>, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
+    command.args(["redis-streams", "--messages", "3000", "--json"]).args(args);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let summary = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), summary.unwrap_or_else(|| panic!("no summary: {text}{errors}")))
+}
+
+fn is_caught(control: &str, rule: &str) {
+    let (code, summary) = chaos(&["--kills", "2", "--control", control]);
+    assert_eq!(code, Some(1), "{summary:#}");
+    assert_eq!(summary["verdict"], "invalid");
+    assert_eq!(summary["caught_by"], rule, "{summary:#}");
+}
+
+#[test]
+fn nothing_confirmed_is_lost_under_kills() {
+    let (code, summary) = chaos(&["--kills", "4"]);
+    assert_eq!(code, Some(0), "{summary:#}");
+    assert_eq!(summary["verdict"], "valid");
+    assert_eq!(summary["server_kills"], 2);
+    assert_eq!(summary["consumer_kills"], 2);
+    assert!(summary["order_checked"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn consumers_that_ack_early_are_caught() {
+    is_caught("ack-early", "V2");
+}
+
+#[test]
+fn publishers_that_wait_for_no_confirmation_are_caught() {
+    is_caught("no-confirm", "V1");
+}
+
+#[test]
+fn a_server_that_keeps_nothing_is_caught() {
+    is_caught("volatile", "V1");
+}
