@@ -74,6 +74,12 @@ fn compare(name: &str, url: &str, bare: Work, ours: Work) -> Vec<Row> {
     ]
 }
 
+/// The median in microseconds.
+fn median(mut all: Vec<std::time::Duration>) -> f64 {
+    all.sort_unstable();
+    all.get(all.len() / 2).map_or(f64::NAN, |median| median.as_secs_f64() * 1e6)
+}
+
 fn flush(url: &str) {
     let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
     redis::cmd("FLUSHALL").exec(&mut connection).unwrap();

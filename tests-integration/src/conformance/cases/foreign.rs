@@ -75,7 +75,7 @@ async fn is_read(stage: &Stage, client: Foreign) {
     let [body] = &bodies[..] else { panic!("one message was written, and read: {bodies:?}") };
     let read: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(read, serde_json::to_value(&task).unwrap());
-    assert_eq!(read["type"], "completion");
+    assert_eq!(read.get("type").and_then(|kind| kind.as_str()), Some("completion"));
 }
 
 /// Remembers gaps.
@@ -102,7 +102,7 @@ impl Gaps {
             }
         });
         assert!(waiting.await.is_ok(), "no gap was seen");
-        self.seen.lock().unwrap()[0].clone()
+        self.seen.lock().unwrap().first().unwrap().clone()
     }
 }
 

@@ -146,8 +146,7 @@ pub(super) fn latency(url: String) -> BoxFuture<'static, f64> {
                 append().exec_async(&mut connection).await.unwrap();
                 all.push(began.elapsed());
             }
-            all.sort_unstable();
-            all[all.len() / 2].as_secs_f64() * 1e6
+            super::median(all)
         };
         tokio::spawn(work).await.unwrap()
     }

@@ -133,8 +133,7 @@ pub(super) fn latency(url: String) -> BoxFuture<'static, f64> {
                 all.push(began.elapsed());
             }
             broker.close().await.unwrap();
-            all.sort_unstable();
-            all[all.len() / 2].as_secs_f64() * 1e6
+            super::median(all)
         };
         tokio::spawn(work).await.unwrap()
     }
