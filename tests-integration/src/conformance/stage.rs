@@ -58,6 +58,7 @@ impl Stage {
     }
 
     /// Goes on only where this machine has that client.
+    #[expect(clippy::panic, reason = "a case ends by panicking")]
     pub(super) async fn needs_client(&self, client: Foreign) {
         let has = self.server().run(move |server| Ok(server.has(client))).await;
         if let Err(reason) = has {

@@ -23,7 +23,10 @@ pub(super) async fn health(shared: &Shared) -> Result<Health> {
     let mut health = Health::serving()
         .with_version(of("redis_version"))
         .with_promise(Promise::kept("a confirmed publish reaches every group at least once"))
-        .with_promise(durable(&of("aof_enabled"), setting(&mut link, "appendfsync").await))
+        .with_promise(durable(
+            &of("aof_enabled"),
+            setting(&mut link, "appendfsync").await.as_deref(),
+        ))
         .with_promise(complete(&of("maxmemory"), &of("maxmemory_policy")));
     let failover = "a confirmed publish survives a failover";
     health = health.with_promise(match &shared.config.servers {
@@ -43,12 +46,12 @@ pub(super) async fn health(shared: &Shared) -> Result<Health> {
     Ok(health)
 }
 
-fn durable(aof_enabled: &str, fsync: Option<String>) -> Promise {
+fn durable(aof_enabled: &str, fsync: Option<&str>) -> Promise {
     let what = "a confirmed publish survives a crash of the server";
     if aof_enabled != "1" {
         return Promise::broken(what, "appendonly is no and has to be yes");
     }
-    match fsync.as_deref() {
+    match fsync {
         Some("always") => Promise::kept(what),
         Some(other) => {
             Promise::broken(what, format!("appendfsync is {other} and has to be always"))
