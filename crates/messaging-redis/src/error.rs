@@ -17,6 +17,10 @@ pub(crate) fn from_client(error: RedisError, address: &str) -> Error {
         _ if error.code() == Some("WRONGPASS") || error.code() == Some("NOAUTH") => {
             (ErrorKind::Denied, "refuses these credentials")
         }
+        // A cluster's client tells only in words why it could not connect to any node.
+        _ if error.detail().is_some_and(|detail| detail.contains("AuthenticationFailed")) => {
+            (ErrorKind::Denied, "refuses these credentials")
+        }
         _ if error.is_timeout() => (ErrorKind::Timeout, "did not answer in time"),
         Theirs::Server(_) | Theirs::Extension => (ErrorKind::Unavailable, "answers with an error"),
         _ => (

@@ -22,6 +22,11 @@ pub fn harness_of(backend: &str, wanted: &Wanted) -> Result<Option<Box<dyn Harne
             wanted.check(&[])?;
             Some(Box::new(MemoryHarness))
         }
+        "redis" => {
+            wanted.check(&[Kind::Redis])?;
+            let mode = wanted.redis_mode.unwrap_or(RedisMode::Single);
+            Some(Box::new(RedisHarness::pubsub_on(mode)))
+        }
         "redis-streams" => {
             wanted.check(&[Kind::Redis])?;
             let mode = wanted.redis_mode.unwrap_or(RedisMode::Single);

@@ -25,7 +25,8 @@ pub(super) struct Desk {
     prefetch: usize,
     prefetch_bytes: usize,
     ordered: bool,
-    /// Told when more may be fetched, or when there is nothing left to wait for.
+    /// Told when more may be fetched, or when there is nothing left to wait for. On a cluster each
+    /// lane has a reader that waits.
     pub(super) room: Notify,
 }
 
@@ -271,7 +272,7 @@ impl Desk {
         let reads = self.is_worth_a_call(self.free(state));
         drop(guard);
         if reads {
-            self.room.notify_one();
+            self.room.notify_waiters();
         }
         Ok(Job { lane: token.lane, id, attempt, message: hand.message, how, confirm })
     }
@@ -308,7 +309,7 @@ impl Desk {
         let jobs = state.give_up_ready();
         state.wake();
         drop(state);
-        self.room.notify_one();
+        self.room.notify_waiters();
         jobs
     }
 

@@ -1,5 +1,6 @@
 //! Reads what is new in a group's lanes.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -75,11 +76,16 @@ async fn read(member: &Arc<Member>, link: &mut Link, only: Option<u32>) -> Resul
         if member.lost_answer.swap(false, Ordering::AcqRel) {
             recover(member, link).await?;
         }
+        let mut room = pin!(member.desk.room.notified());
+        // From here on it is told of, so that nothing is missed between looking and waiting.
+        room.as_mut().enable();
         let wanted = member.desk.worth_reading();
         let lanes = member.desk.begin_reading(only);
         if wanted == 0 || lanes.is_empty() {
             member.desk.end_reading(&lanes);
-            member.desk.room.notified().await;
+            if !member.desk.has_left() {
+                room.await;
+            }
             continue;
         }
         let answer = link.req_packed_command(&command(member, &lanes, wanted)).await;

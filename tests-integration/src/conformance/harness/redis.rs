@@ -5,35 +5,79 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use messaging::redis::RedisConfig;
-use messaging::{Feature, MessageId, Result};
+use messaging::redis::{PubSub, RedisConfig};
+use messaging::{Broker, Feature, MessageId, Result};
 use xtask::brokers::{Kind, Options, Private, RedisMode};
 
 use self::server::{RedisServer, connect};
 use crate::conformance::stage::IMPATIENCE;
 use crate::conformance::{Connecting, Harness, ServerNeed, Stage};
 
-/// Redis Streams on a server of its own, which is started for the first case. Cases that end or
-/// stop a server get another one.
+/// A backend over Redis on a server of its own, which is started for the first case. Cases that end
+/// or stop a server get another one.
 #[derive(Debug)]
 pub struct RedisHarness {
+    backend: Backend,
     options: Options,
     mode: RedisMode,
     server: Mutex<Option<Arc<Private>>>,
 }
 
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backend {
+    PubSub,
+    Streams,
+}
+
+/// What Pub/Sub lacks, as it keeps nothing.
+const NOT_KEPT: [Feature; 16] = [
+    Feature::Settlement,
+    Feature::Groups,
+    Feature::Broadcast,
+    Feature::Ordered,
+    Feature::ParallelLanes,
+    Feature::Priority,
+    Feature::DelayedRetry,
+    Feature::DeadLetters,
+    Feature::ConfirmedSettlement,
+    Feature::StartEarliest,
+    Feature::StartPosition,
+    Feature::StartTime,
+    Feature::Lag,
+    Feature::Provision,
+    Feature::ReadRange,
+    Feature::Positions,
+];
+
 impl RedisHarness {
-    /// On one node that syncs each write.
+    /// Streams on one node that syncs each write.
     #[must_use]
     pub fn streams() -> Self {
         Self::streams_on(RedisMode::Single)
     }
 
-    /// On servers that stand to each other like that.
+    /// Streams on servers that stand to each other like that.
     #[must_use]
     pub fn streams_on(mode: RedisMode) -> Self {
+        Self::on(Backend::Streams, mode)
+    }
+
+    /// Pub/Sub on servers that stand to each other like that.
+    #[must_use]
+    pub fn pubsub_on(mode: RedisMode) -> Self {
+        Self::on(Backend::PubSub, mode)
+    }
+
+    fn on(backend: Backend, mode: RedisMode) -> Self {
         let options = Options::new(Kind::Redis).with_redis_mode(mode);
-        Self { options, mode, server: Mutex::default() }
+        Self { backend, options, mode, server: Mutex::default() }
+    }
+
+    /// Why there is no server, if there is none.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        self.shared().err()
     }
 
     fn start(&self) -> Result<Arc<Private>, String> {
@@ -51,11 +95,17 @@ impl RedisHarness {
 
 impl Harness for RedisHarness {
     fn name(&self) -> &'static str {
-        "redis-streams"
+        match self.backend {
+            Backend::PubSub => "redis",
+            Backend::Streams => "redis-streams",
+        }
     }
 
     fn lacks(&self) -> &'static [Feature] {
-        &[Feature::Priority]
+        match self.backend {
+            Backend::PubSub => &NOT_KEPT,
+            Backend::Streams => &[Feature::Priority],
+        }
     }
 
     fn has_virtual_time(&self) -> bool {
@@ -74,7 +124,16 @@ impl Harness for RedisHarness {
             };
             let config = config(&servers, &MessageId::generate()).map_err(|e| e.to_string())?;
             let server = RedisServer { servers, mode: self.mode, config: config.clone() };
-            let stage = Stage::new(self.lacks(), move || connect(config.clone()));
+            let backend = self.backend;
+            let stage = Stage::new(self.lacks(), move || {
+                let config = config.clone();
+                match backend {
+                    Backend::PubSub => {
+                        async { Ok(Broker::builder(PubSub::connect(config).await?)) }.boxed()
+                    }
+                    Backend::Streams => connect(config),
+                }
+            });
             Ok(stage.with_server(Arc::new(server)))
         }
         .boxed()

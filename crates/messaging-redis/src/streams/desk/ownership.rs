@@ -42,7 +42,7 @@ impl Desk {
     /// One more lane there is, as its stream is new.
     pub(in super::super) fn add_lane(&self) {
         self.lock().lanes.push(LaneState::new(self.ordered));
-        self.room.notify_one();
+        self.room.notify_waiters();
     }
 
     /// A lane of an ordered group is ours from now on.
@@ -54,7 +54,7 @@ impl Desk {
         }
         state.events.push_back(Event::Assigned(Lanes::from_iter([number])));
         state.wake();
-        self.room.notify_one();
+        self.room.notify_waiters();
     }
 
     /// A lane is asked back.
