@@ -10,7 +10,8 @@ use super::stage::Stage;
 pub(super) async fn check(stage: Stage, feature: Feature) {
     match ask_for(&stage, feature).await {
         // What is asked for may need several features, and any that is missing is a reason.
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported(named) if *named == feature || stage.lacks().contains(named)) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported(named) if *named == feature || stage.lacks().contains(named)) =>
+            {}
         Err(error) => panic!("{feature} is refused with another error: {error:?}"),
         Ok(()) => panic!("{feature} is said to be missing and was not refused"),
     }
