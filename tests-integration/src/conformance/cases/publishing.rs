@@ -17,6 +17,7 @@ cases! {
     a_batch_tells_the_outcome_of_each_message_in_order [] [Settlement, Groups];
     an_oversize_body_is_refused_and_never_sent [] [Settlement, Groups];
     an_unknown_stream_is_refused_by_name [] [];
+    nobody_subscribes_to_an_unknown_stream [] [Settlement, Broadcast];
     a_sender_cannot_steer_attempts_or_set_headers_of_ours ["C10"] [Settlement, Groups];
     every_confirm_is_resolved_though_nobody_waits_for_it ["C3"] [];
     what_misses_its_deadline_is_never_sent ["C14"] [Settlement, Groups];
@@ -128,6 +129,10 @@ async fn an_unknown_stream_is_refused_by_name(stage: Stage) {
     let error = broker.publish_message(message("nowhere.x", "")).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::UnknownStream);
     assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+async fn nobody_subscribes_to_an_unknown_stream(stage: Stage) {
+    let broker = stage.broker().await;
     let spec = SubscribeSpec::broadcast(["nowhere.#"]).unwrap();
     let error = broker.subscribe::<messaging::Bytes>(spec).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::UnknownStream);
