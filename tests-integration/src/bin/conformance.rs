@@ -6,9 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tests_integration::broken::Fault;
-use tests_integration::conformance::{
-    Harness, Outcome, Tally, cases_of, harness_of, play_member,
-};
+use tests_integration::conformance::{Harness, Outcome, Tally, cases_of, harness_of, play_member};
 use xtask::brokers::Wanted;
 
 /// The contract of the messaging layer, tried on a backend.

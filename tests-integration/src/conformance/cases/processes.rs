@@ -67,9 +67,7 @@ async fn what_a_killed_member_held_is_handled_by_another(stage: Stage) {
     inherited.ack();
 }
 
-async fn a_message_that_kills_its_worker_is_a_dead_letter_and_its_neighbours_are_not(
-    stage: Stage,
-) {
+async fn a_message_that_kills_its_worker_is_a_dead_letter_and_its_neighbours_are_not(stage: Stage) {
     let broker = stage.impatient_broker().await;
     let mut member = start_member(&stage, &broker).await;
     publish_numbers(&broker, "tasks.n", 5).await;

@@ -156,7 +156,8 @@ pub(super) fn output(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
     // redis-cli ends with 0 where the server answers with an error.
-    let failed = !output.status.success() || text.starts_with("ERR ") || text.starts_with("(error)");
+    let failed =
+        !output.status.success() || text.starts_with("ERR ") || text.starts_with("(error)");
     match failed {
         false => Ok(text),
         true => Err(format!("{text} {}", String::from_utf8_lossy(&output.stderr).trim_end())),
