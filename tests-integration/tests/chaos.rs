@@ -3,11 +3,16 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
+/// One run at a time: each is many processes.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// The exit status of a run, and its last line.
 fn chaos(args: &[&str]) -> (Option<i32>, Value) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
     command.args(["redis-streams", "--messages", "3000", "--json"]).args(args);
     let output = command.output().unwrap();

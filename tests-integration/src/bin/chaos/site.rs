@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tests_integration::proxy::Proxy;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -77,9 +78,24 @@ impl Site {
         secret.map(|(_, value)| value).collect()
     }
 
-    /// Kills the server and tells when.
-    pub(crate) async fn kill(&self) -> Result<(), String> {
-        self.with(|brokers, node| brokers.kill(node)).await
+    /// The process of the server.
+    pub(crate) async fn process(&self) -> Result<Pid, String> {
+        self.running().await?.ok_or_else(|| format!("{} does not run", self.node))
+    }
+
+    /// Kills the server at once, and waits until it is gone.
+    pub(crate) async fn kill(&self, process: Pid) -> Result<(), String> {
+        kill_process(process, Signal::KILL).map_err(|error| format!("{}: {error}", self.node))?;
+        while self.running().await?.is_some() {
+            sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    async fn running(&self) -> Result<Option<Pid>, String> {
+        let (brokers, node) = (Arc::clone(&self.brokers), self.node.clone());
+        let pid = blocking(move || brokers.pid(&node)).await?;
+        Ok(pid.and_then(Pid::from_raw))
     }
 
     pub(crate) async fn stop(&self) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use tests_integration::audit::What;
 use tests_integration::proxy::{Cut, Mode, Way};
 use tokio::time::{sleep, timeout};
@@ -40,6 +40,7 @@ pub(crate) async fn strike(
         }
     };
     drop(timeout(PATIENCE, busy).await);
+    let server = site.process().await?;
     aim(fault, crew).await;
     let began = begin(name, crew);
     let ledger = Arc::clone(&crew.ledger);
@@ -48,7 +49,7 @@ pub(crate) async fn strike(
         sleep(PIPES).await;
         Ok(ledger.was_unconfirmed(began) || ledger.was_unsettled(began, None))
     };
-    let (ended, met) = tokio::try_join!(strike_site(fault, site), met)?;
+    let (ended, met) = tokio::try_join!(strike_site(fault, site, server), met)?;
     end(name, ended, crew);
     // Whether that took too long is the auditor's to say.
     drop(timeout(LIMIT, recovered(ended, crew)).await);
@@ -56,7 +57,7 @@ pub(crate) async fn strike(
 }
 
 /// Makes a fault of the server or the network, and tells when it was over.
-async fn strike_site(fault: &mut Fault, site: &Site) -> Result<u64, String> {
+async fn strike_site(fault: &mut Fault, site: &Site, server: Pid) -> Result<u64, String> {
     match (fault.kind, &site.proxy) {
         (Kind::Reset, Some(proxy)) => {
             proxy.cut(Cut::Reset).await;
@@ -78,7 +79,7 @@ async fn strike_site(fault: &mut Fault, site: &Site) -> Result<u64, String> {
             return Ok(clock::now());
         }
         (Kind::ServerRestart, _) => site.stop().await?,
-        _ => site.kill().await?,
+        _ => site.kill(server).await?,
     }
     sleep(fault.duration).await;
     site.start_again().await
