@@ -1,3 +1,4 @@
 //! What `cargo xtask` and the tests share: real brokers on this machine.
 
 pub mod brokers;
+pub mod tree;

@@ -129,6 +129,12 @@ impl Capabilities {
         Self { table: [(Support::Unsupported, ""); Feature::ALL.len()] }
     }
 
+    /// Everything, natively.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { table: [(Support::Native, ""); Feature::ALL.len()] }
+    }
+
     /// Sets one feature with a note that says what it rests on or what it costs.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "the table has one row per feature")]

@@ -49,16 +49,8 @@ impl Memory {
         Self(Arc::new(Connection { store, id, closed: AtomicBool::new(false) }))
     }
 
-    const CAPABILITIES: Capabilities = {
-        let mut all = Capabilities::none();
-        let mut row = 0;
-        while row < Feature::ALL.len() {
-            #[expect(clippy::indexing_slicing, reason = "const code can't iterate")]
-            let feature = Feature::ALL[row];
-            all = all.with(feature, Support::Native, "");
-            row += 1;
-        }
-        all.with(
+    const CAPABILITIES: Capabilities = Capabilities::all()
+        .with(
             Feature::ConfirmedSettlement,
             Support::Native,
             "as durable as everything here: it ends with the process",
@@ -73,8 +65,7 @@ impl Memory {
             Feature::ReadRange,
             Support::Native,
             "work streams keep nothing that every group has settled",
-        )
-    };
+        );
 }
 
 impl Clone for Memory {

@@ -72,39 +72,26 @@ impl Streams {
     }
 
     /// What it can do, whichever server it is connected to.
-    pub const CAPABILITIES: Capabilities = {
-        let mut all = Capabilities::none();
-        let mut row = 0;
-        while row < Feature::ALL.len() {
-            #[expect(clippy::indexing_slicing, reason = "const code can't iterate")]
-            let feature = Feature::ALL[row];
-            all = all.with(feature, Support::Native, "");
-            row += 1;
-        }
-        all.with(Feature::Priority, Support::Unsupported, "a stream has one order")
-            .with(
-                Feature::Broadcast,
-                Support::Emulated,
-                "a group with one member that ends with it",
-            )
-            .with(Feature::Ordered, Support::Emulated, "a lease on each lane, renewed every second")
-            .with(Feature::DelayedRetry, Support::Emulated, "a sorted set beside each lane")
-            .with(
-                Feature::DeadLetters,
-                Support::Emulated,
-                "a stream of their own, copied before the ack",
-            )
-            .with(
-                Feature::ConfirmedSettlement,
-                Support::Native,
-                "as durable as the server's appendfsync makes it",
-            )
-            .with(
-                Feature::Lag,
-                Support::Native,
-                "counts what matches no pattern too, until it is passed",
-            )
-    };
+    pub const CAPABILITIES: Capabilities = Capabilities::all()
+        .with(Feature::Priority, Support::Unsupported, "a stream has one order")
+        .with(Feature::Broadcast, Support::Emulated, "a group with one member that ends with it")
+        .with(Feature::Ordered, Support::Emulated, "a lease on each lane, renewed every second")
+        .with(Feature::DelayedRetry, Support::Emulated, "a sorted set beside each lane")
+        .with(
+            Feature::DeadLetters,
+            Support::Emulated,
+            "a stream of their own, copied before the ack",
+        )
+        .with(
+            Feature::ConfirmedSettlement,
+            Support::Native,
+            "as durable as the server's appendfsync makes it",
+        )
+        .with(
+            Feature::Lag,
+            Support::Native,
+            "counts what matches no pattern too, until it is passed",
+        );
 }
 
 /// How long what was handed over may still take after a connection was dropped without being closed.
