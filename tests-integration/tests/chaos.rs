@@ -1,6 +1,11 @@
 //! The fault runner on a server of its own: a short run, and the mistakes that it has to find.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
