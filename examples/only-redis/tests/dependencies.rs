@@ -5,7 +5,9 @@ fn one_backend_brings_in_no_other_client_no_facade_and_no_program() {
     let needed = xtask::tree::needed("only-redis").unwrap();
     let ours: Vec<&String> = needed.iter().filter(|id| id.contains("/crates/")).collect();
     assert_eq!(ours.len(), 2, "{ours:?}");
-    for other in ["kafka", "amqp", "openssl-sys", "native-tls", "clap", "axum", "tracing-subscriber"] {
+    for other in
+        ["kafka", "amqp", "openssl-sys", "native-tls", "clap", "axum", "tracing-subscriber"]
+    {
         let bad: Vec<&String> = needed.iter().filter(|id| id.contains(other)).collect();
         assert!(bad.is_empty(), "{bad:?}");
     }
