@@ -106,7 +106,7 @@ pub trait Server: Send + Sync {
     /// Connects to where no broker is, and the address of that.
     fn to_nobody(&self) -> (Connecting, String);
 
-    /// Connects so that members count as dead after [`IMPATIENCE`](super::stage::IMPATIENCE).
+    /// Connects so that members count as dead after two seconds.
     fn impatiently(&self) -> Connecting;
 
     /// The variables by which a process of its own finds this place.
