@@ -93,7 +93,7 @@ pub(crate) fn promise(secrets: Vec<String>) -> Promise {
         silence: 45 * SECOND,
         resident_growth: 128 * 1024 * 1024,
         descriptor_growth: 16,
-        lines_per_second: 4,
+        lines_per_second: 1,
         secrets,
     }
 }
