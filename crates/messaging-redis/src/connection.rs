@@ -165,6 +165,10 @@ impl Link {
         commands: Vec<Sharded>,
     ) -> redis::RedisResult<Vec<Value>> {
         let count = commands.len();
+        // To the client, sending nothing is an error.
+        if count == 0 {
+            return Ok(Vec::new());
+        }
         let Self::Cluster(connection) = self else {
             let mut pipeline = Pipeline::with_capacity(count);
             for Sharded { command, .. } in commands {
