@@ -130,8 +130,12 @@ impl Connector {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(answer));
+        let failed = |error| from_client(error, &self.address);
         let opened = client.get_multiplexed_async_connection_with_config(&config).await;
-        opened.map(Link::Node).map_err(|error| from_client(error, &self.address))
+        let mut link = Link::Node(opened.map_err(failed)?);
+        // A server that still reads its data accepts connections and serves nothing.
+        link.run(&redis::cmd("PING"), &self.address).await?;
+        Ok(link)
     }
 
     /// Ends what takes longer than the configuration allows.

@@ -279,10 +279,7 @@ async fn what_needs_something_kept_is_refused_with_a_hint() {
     let error = broker.publish_message(message("nowhere.x", "")).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::UnknownStream);
     let health = broker.admin().unwrap().health().await.unwrap();
-    assert!(
-        health.serving && health.notes.iter().any(|note| note.contains("Redis ")),
-        "{health:?}"
-    );
+    assert!(health.serving && health.version.is_some(), "{health:?}");
 }
 
 #[tokio::test]

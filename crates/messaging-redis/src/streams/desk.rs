@@ -64,6 +64,8 @@ struct LaneState {
     open: bool,
     /// Whether it is asked back, and kept until nothing of it is in hand.
     revoked: bool,
+    /// Until when it is ours, by our own clock, where lanes have owners.
+    until: Option<Instant>,
     in_hand: usize,
     order: KeyOrder,
 }
@@ -165,21 +167,7 @@ impl Desk {
     /// Takes in what a lane held when it became ours: before everything else of it, each not before
     /// its time.
     pub(super) fn inherited(&self, messages: Vec<(Fetched, Duration)>) {
-        let mut state = self.lock();
-        let now = Instant::now();
-        let State { lanes, ready, .. } = &mut *state;
-        let mut first = VecDeque::new();
-        for (message, wait) in messages {
-            let Some(lane) = lanes.get_mut(message.lane as usize) else { continue };
-            if wait.is_zero() {
-                first.push_back(message);
-            } else if let Some(waiting) = lane.order.admit(message) {
-                lane.order.delay(waiting, now + wait);
-            }
-        }
-        first.append(ready);
-        *ready = first;
-        state.wake();
+        self.lock().inherit(messages);
     }
 
     /// What there is for the application now.
@@ -349,14 +337,15 @@ impl State {
         if !ordered {
             return self.ready.pop_front();
         }
-        for lane in self.lanes.iter_mut().filter(|lane| !lane.revoked) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.hands_out(now)) {
             if let Some(message) = lane.order.due(now) {
                 return Some(message);
             }
         }
         while let Some(message) = self.ready.pop_front() {
             let Some(lane) = self.lanes.get_mut(message.lane as usize) else { continue };
-            if lane.revoked {
+            // It stays pending under our name, where the next owner finds it.
+            if !lane.hands_out(now) {
                 continue;
             }
             if let Some(message) = lane.order.admit(message) {
@@ -364,6 +353,23 @@ impl State {
             }
         }
         None
+    }
+
+    fn inherit(&mut self, messages: Vec<(Fetched, Duration)>) {
+        let now = Instant::now();
+        let Self { lanes, ready, .. } = self;
+        let mut first = VecDeque::new();
+        for (message, wait) in messages {
+            let Some(lane) = lanes.get_mut(message.lane as usize) else { continue };
+            if wait.is_zero() {
+                first.push_back(message);
+            } else if let Some(waiting) = lane.order.admit(message) {
+                lane.order.delay(waiting, now + wait);
+            }
+        }
+        first.append(ready);
+        *ready = first;
+        self.wake();
     }
 
     fn hand_out(&mut self, fetched: Fetched) -> Incoming {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::desk::Fetched;
 use super::keeper::tell_trimmed;
 use super::keys;
 use super::member::Member;
@@ -119,6 +120,8 @@ impl Leases {
         let answer = array(link.run(&command, "lease").await.ok()?);
         let epoch = answer.first().and_then(number)?;
         let vanished = answer.get(1).and_then(number)? == 1;
+        // What the server gives us is on the desk before anybody looks for what was lost on its way.
+        let _fetching = member.fetching.lock().await;
         let slot = self.ours.get_mut(lane)?;
         match slot {
             Some(_) if epoch == 0 => {
@@ -127,11 +130,15 @@ impl Leases {
             }
             Some(owned) => {
                 owned.until = asked + LEASE_TIME;
-                self.inherit(member, link, number_of_lane, Takes::Stray).await?;
+                member.desk.renew(number_of_lane, owned.until);
+                let stray = self.inherit(member, link, number_of_lane, Takes::Stray).await?;
+                member.desk.inherited(stray);
             }
             None if epoch > 0 => {
                 // Nothing of it is read before that, or it would come twice.
-                self.inherit(member, link, number_of_lane, Takes::Lane { vanished }).await?;
+                let takes = Takes::Lane { vanished };
+                let held = self.inherit(member, link, number_of_lane, takes).await?;
+                member.desk.assign(number_of_lane, asked + LEASE_TIME, held);
                 if let Some(slot) = self.ours.get_mut(lane) {
                     *slot = Some(Owned { until: asked + LEASE_TIME, revoked: false });
                 }
@@ -149,7 +156,7 @@ impl Leases {
         link: &mut Link,
         lane: u32,
         what: Takes,
-    ) -> Option<()> {
+    ) -> Option<Vec<(Fetched, Duration)>> {
         let place = member.lane(lane)?;
         let group = &member.group.name;
         let keys = [&place.key, &place.due(group), &place.suspects(group), &place.lease(group)];
@@ -157,20 +164,15 @@ impl Leases {
         let vanished = matches!(what, Takes::Lane { vanished: true });
         let is_new = matches!(what, Takes::Lane { .. });
         command.arg(group).arg(&member.consumer).arg(i32::from(vanished)).arg(i32::from(is_new));
-        let _fetching = member.fetching.lock().await;
         let Ok(answer) = link.run(&command, "lane").await else {
             member.may_have_lost();
             return None;
         };
-        if is_new {
-            member.desk.assign(lane);
-        }
         let mut parts = array(answer).into_iter();
         let taken = member.accept_all(lane, parts.next()?);
         tell_trimmed(member, parts.next().as_ref().and_then(number));
         let wait = |millis| Duration::from_millis(u64::try_from(millis).unwrap_or_default());
-        member.desk.inherited(taken.into_iter().map(|(f, millis)| (f, wait(millis))).collect());
-        Some(())
+        Some(taken.into_iter().map(|(fetched, millis)| (fetched, wait(millis))).collect())
     }
 
     fn revoke_surplus(&mut self, member: &Member, share: usize) {

@@ -14,7 +14,8 @@ use crate::connection::Link;
 use crate::wire::{array, field, number, text};
 
 /// Counts one group of one lane. KEYS: lane. ARGV: group. Gives what waits, what is in hand, and the
-/// age in ms of the oldest or -1. `lag` is nil after an entry was deleted: then it counts.
+/// age in ms of the oldest or -1. It counts up to 10,000 itself, as `lag` is nil after an entry was
+/// deleted, and was seen to be wrong after the server had been killed.
 const COUNT: &str = "\
     local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) \
     local f \
@@ -24,8 +25,8 @@ const COUNT: &str = "\
     end \
     if not f then return {0, 0, -1} end \
     local after = '(' .. f['last-delivered-id'] \
-    local new = f.lag \
-    if not new then new = #redis.call('XRANGE', KEYS[1], after, '+') end \
+    local new = #redis.call('XRANGE', KEYS[1], after, '+', 'COUNT', 10001) \
+    if new > 10000 then new = math.max(new, f.lag or 0) end \
     local due = 0 \
     for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do \
       local m = {} for i = 1, #c, 2 do m[c[i]] = c[i + 1] end \

@@ -1,13 +1,22 @@
 //! Which lanes are ours, and what of them is on its way.
 
+use std::time::Duration;
+
 use messaging_core::driver::{Event, Lanes};
+use tokio::time::Instant;
 
 use super::order::KeyOrder;
-use super::{Desk, LaneState, State};
+use super::{Desk, Fetched, LaneState, State};
 
 impl LaneState {
     pub(super) fn new(ordered: bool) -> Self {
         Self { open: !ordered, ..Self::default() }
+    }
+
+    /// Whether messages of it may go out. A process that was stopped for a while finds its leases
+    /// run out before anybody has told it.
+    pub(super) fn hands_out(&self, now: Instant) -> bool {
+        !self.revoked && self.until.is_some_and(|until| now < until)
     }
 }
 
@@ -45,16 +54,30 @@ impl Desk {
         self.room.notify_waiters();
     }
 
-    /// A lane of an ordered group is ours from now on.
-    pub(in super::super) fn assign(&self, number: u32) {
+    /// A lane of an ordered group is ours from now on, with what it held: that comes before all that
+    /// is read of it.
+    pub(in super::super) fn assign(
+        &self,
+        number: u32,
+        until: Instant,
+        held: Vec<(Fetched, Duration)>,
+    ) {
         let mut state = self.lock();
         if let Some(lane) = state.lanes.get_mut(number as usize) {
             lane.open = true;
             lane.revoked = false;
+            lane.until = Some(until);
         }
         state.events.push_back(Event::Assigned(Lanes::from_iter([number])));
-        state.wake();
+        state.inherit(held);
         self.room.notify_waiters();
+    }
+
+    /// A lane stays ours for longer.
+    pub(in super::super) fn renew(&self, number: u32, until: Instant) {
+        if let Some(lane) = self.lock().lanes.get_mut(number as usize) {
+            lane.until = Some(until);
+        }
     }
 
     /// A lane is asked back.
