@@ -52,14 +52,23 @@ pub(crate) async fn read_back(site: &Site, identity: &Identity) -> Result<ReadBa
         let info = site.tool(&["XINFO", "STREAM", &key]).await?;
         found.added += field(&info, "entries-added").unwrap_or_default();
         let groups = site.tool(&["XINFO", "GROUPS", &key]).await?;
-        found.pending += sum_of(&groups, "pending") + sum_of(&groups, "lag");
-        read_entries(site, &key, |line| {
+        found.pending += sum_of(&groups, "pending");
+        // Counted, as the server's own lag was seen to be wrong after it had been killed.
+        for last in values_of(&groups, "last-delivered-id") {
+            let mut count = 0;
+            read_entries(site, &key, &format!("({last}"), |line| {
+                count += u64::from(is_entry_id(line));
+            })
+            .await?;
+            found.pending += count;
+        }
+        read_entries(site, &key, "-", |line| {
             found.kept.extend(identity.claimed(line.as_bytes()).map(|(id, _)| id));
         })
         .await?;
     }
     let dead = format!("helixagent.dlq.{STREAM}");
-    read_entries(site, &dead, |line| {
+    read_entries(site, &dead, "-", |line| {
         found.dead += u64::from(identity.claimed(line.as_bytes()).is_some());
     })
     .await?;
@@ -67,8 +76,13 @@ pub(crate) async fn read_back(site: &Site, identity: &Identity) -> Result<ReadBa
 }
 
 /// Shows each line of each entry of a stream.
-async fn read_entries(site: &Site, key: &str, mut see: impl FnMut(&str)) -> Result<(), String> {
-    let mut from = "-".to_owned();
+async fn read_entries(
+    site: &Site,
+    key: &str,
+    from: &str,
+    mut see: impl FnMut(&str),
+) -> Result<(), String> {
+    let mut from = from.to_owned();
     loop {
         let page = site.tool(&["XRANGE", key, &from, "+", "COUNT", "2000"]).await?;
         page.lines().for_each(&mut see);
@@ -89,8 +103,13 @@ fn field(text: &str, name: &str) -> Option<u64> {
 }
 
 fn sum_of(text: &str, name: &str) -> u64 {
+    values_of(text, name).filter_map(|value| value.parse::<u64>().ok()).sum()
+}
+
+/// The values on the lines after a name, wherever it stands.
+fn values_of<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     let lines = text.lines().zip(text.lines().skip(1));
-    lines.filter(|(line, _)| *line == name).filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
+    lines.filter(move |(line, _)| *line == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]
