@@ -355,23 +355,6 @@ impl State {
         None
     }
 
-    fn inherit(&mut self, messages: Vec<(Fetched, Duration)>) {
-        let now = Instant::now();
-        let Self { lanes, ready, .. } = self;
-        let mut first = VecDeque::new();
-        for (message, wait) in messages {
-            let Some(lane) = lanes.get_mut(message.lane as usize) else { continue };
-            if wait.is_zero() {
-                first.push_back(message);
-            } else if let Some(waiting) = lane.order.admit(message) {
-                lane.order.delay(waiting, now + wait);
-            }
-        }
-        first.append(ready);
-        *ready = first;
-        self.wake();
-    }
-
     fn hand_out(&mut self, fetched: Fetched) -> Incoming {
         let Fetched { lane, number, id, attempt, message } = fetched;
         let mut epoch = 0;

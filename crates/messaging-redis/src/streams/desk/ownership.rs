@@ -1,5 +1,6 @@
 //! Which lanes are ours, and what of them is on its way.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use messaging_core::driver::{Event, Lanes};
@@ -121,6 +122,24 @@ impl Desk {
 }
 
 impl State {
+    /// Puts what a lane held before all that was read, each not before its time.
+    pub(super) fn inherit(&mut self, messages: Vec<(Fetched, Duration)>) {
+        let now = Instant::now();
+        let Self { lanes, ready, .. } = self;
+        let mut first = VecDeque::new();
+        for (message, wait) in messages {
+            let Some(lane) = lanes.get_mut(message.lane as usize) else { continue };
+            if wait.is_zero() {
+                first.push_back(message);
+            } else if let Some(waiting) = lane.order.admit(message) {
+                lane.order.delay(waiting, now + wait);
+            }
+        }
+        first.append(ready);
+        *ready = first;
+        self.wake();
+    }
+
     fn forget(&mut self, number: u32) {
         self.ready.retain(|fetched| fetched.lane != number);
         if let Some(lane) = self.lanes.get_mut(number as usize) {
