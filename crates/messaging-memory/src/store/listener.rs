@@ -47,3 +47,28 @@ impl Listener {
         (count > 0).then(|| Event::Messages(self.queue.drain(..count).collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use messaging_core::Subject;
+
+    use super::*;
+    use crate::store::position;
+
+    #[test]
+    fn a_slow_listener_misses_the_oldest_and_is_told_how_many() {
+        let patterns = Patterns::new(["debates.#"]).unwrap();
+        let mut listener = Listener::new(0, patterns, 10);
+        for number in 0..501 {
+            let subject = Subject::from_static("debates.n");
+            let message = Arc::new(Message::new(subject, number.to_string()));
+            listener.push(&message, position(number), SystemTime::now());
+        }
+        let Some(Event::Gap(gap)) = listener.take() else { panic!("nothing was missed") };
+        assert_eq!(gap.missed, Some(491));
+        let Some(Event::Messages(heard)) = listener.take() else { panic!("nothing was heard") };
+        let bodies: Vec<_> = heard.iter().map(|incoming| &incoming.message.body[..]).collect();
+        assert_eq!((bodies.len(), bodies[0], bodies[9]), (10, &b"491"[..], &b"500"[..]));
+        assert!(listener.take().is_none());
+    }
+}
