@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tests_integration::audit::{History, What};
 use tokio::time::{Instant, sleep_until};
+use xtask::brokers::Options;
 
+use crate::backend::{Backend, ReadBack, Wish};
 use crate::child::Child;
 use crate::clock;
 use crate::crew::Crew;
@@ -14,20 +16,19 @@ use crate::group::{Group, topology};
 use crate::identity::Identity;
 use crate::ledger::{Ledger, subscribed};
 use crate::pacer::Pacer;
-use crate::readback::{ReadBack, read_back, settings};
-use crate::role::Control;
 use crate::site::Site;
 use crate::stalls::Stalls;
 use crate::strike::strike;
 
 /// What is to be done.
 pub(crate) struct Plan {
-    pub(crate) backend: String,
+    pub(crate) backend: &'static dyn Backend,
+    /// Nodes and versions of the brokers.
+    pub(crate) wanted: Options,
+    pub(crate) wish: Wish,
     pub(crate) messages: u64,
     pub(crate) seed: u64,
     pub(crate) faults: Vec<Fault>,
-    pub(crate) control: Option<Control>,
-    pub(crate) fsync: String,
     /// The most messages a second.
     pub(crate) rate: u64,
 }
@@ -57,14 +58,12 @@ const REPEATS: u64 = 20;
 
 /// Runs the plan. The broker ends with it.
 pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
-    let with_proxy = plan.faults.iter().any(|fault| fault.kind.is_of_network());
-    let site = Site::start(plan.control, &plan.fsync, &topology(), with_proxy).await?;
-    let settings = settings(&site).await?;
+    let site = Site::start(plan.backend, &plan.wish, plan.wanted.clone(), &topology()).await?;
+    let settings = site.settings().await?;
     let identity = Identity { run: clock::now(), seed: plan.seed };
     let ledger = Arc::new(Ledger::default());
     let stalls = Stalls::watch();
-    let env = site.env(&plan.backend)?;
-    let mut crew = Crew::new(Arc::clone(&ledger), identity, plan.control, env);
+    let mut crew = Crew::new(Arc::clone(&ledger), identity, plan.wish.control, site.env()?);
     crew.gather().await?;
     for group in Group::ALL {
         ledger.note(subscribed(group));
@@ -72,8 +71,9 @@ pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
     let pacer = Pacer::start(crew.publishers().await?, plan.messages);
     let (struck, repeated) = strike_all(&plan, &pacer, &site, &mut crew).await?;
     let publishers = pacer.finish().await?;
+    site.heal().await?;
     drain(publishers, &mut crew).await?;
-    let read_back = read_back(&site, &identity).await?;
+    let read_back = site.read_back(identity).await?;
     let secrets = site.secrets();
     let mut troubles = crew.troubles;
     troubles.extend(stalls.trouble());

@@ -8,11 +8,11 @@ use tests_integration::audit::{
     Fate, History, Outcome, Promise, Recovery, Report, Verdict, What, audit,
 };
 
+use crate::backend::{Backend, ReadBack};
 use crate::clock::{MILLISECOND, SECOND};
 use crate::faults::Kind;
 use crate::group::{Group, PREFETCH};
 use crate::publisher::DEADLINE;
-use crate::readback::ReadBack;
 use crate::role::Control;
 use crate::run::Ended;
 
@@ -71,8 +71,8 @@ pub(crate) struct Times {
 /// What the broker's own tool found beside what was recorded.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Check {
-    /// How many entries were added to the lanes.
-    added: u64,
+    /// How many messages were ever added, if the broker tells.
+    added: Option<u64>,
     /// At least every confirmed publish, at most those of unknown outcome too.
     expected: (u64, u64),
     dead_letters: u64,
@@ -107,16 +107,16 @@ fn most_in_hand() -> u64 {
 impl Summary {
     /// Judges what there is.
     pub(crate) fn of(
-        backend: String,
+        backend: &dyn Backend,
         seed: u64,
         control: Option<Control>,
         ended: Ended,
     ) -> (Self, Report) {
         let Ended { history, settings, secrets, read_back, struck, repeated, troubles } = ended;
-        let report = audit(&history, &promise(secrets));
+        let report = audit(&history, &backend.promise(promise(secrets)));
         let counts = Counts::of(&history);
         let check = counts.check(&read_back);
-        let count = |kind| struck.iter().filter(|struck| **struck == kind).count() as u64;
+        let count = |is: fn(&&Kind) -> bool| struck.iter().filter(is).count() as u64;
         let mut faults = BTreeMap::new();
         struck.iter().for_each(|kind| *faults.entry(kind.name()).or_default() += 1);
         // Where nothing is wrong, but not everything was seen, nobody knows.
@@ -126,12 +126,12 @@ impl Summary {
             verdict => verdict,
         };
         let summary = Self {
-            backend,
+            backend: backend.name().to_owned(),
             seed,
             messages: counts.messages,
             control,
-            server_kills: count(Kind::ServerKill),
-            consumer_kills: count(Kind::ConsumerKill),
+            server_kills: count(|kind| kind.is_server_kill()),
+            consumer_kills: count(|kind| **kind == Kind::ConsumerKill),
             faults,
             repeated,
             kills_after_confirm: counts.kills_after_confirm,
@@ -207,7 +207,7 @@ impl Counts {
     fn check(&self, found: &ReadBack) -> Check {
         let never_returned = self.calls - self.ok - self.failed - self.unknown;
         let expected = (self.ok, self.ok + self.unknown + never_returned);
-        let agrees = (expected.0..=expected.1).contains(&found.added)
+        let agrees = found.added.is_none_or(|added| (expected.0..=expected.1).contains(&added))
             && found.dead == self.parked
             && found.pending == 0;
         let (added, dead_letters, pending) = (found.added, found.dead, found.pending);
@@ -217,7 +217,8 @@ impl Counts {
 
 impl Times {
     fn of(recoveries: &[Recovery]) -> Self {
-        let of_server = recoveries.iter().filter(|it| it.fault.starts_with("server-"));
+        let of_server =
+            recoveries.iter().filter(|it| Kind::of(&it.fault).is_some_and(Kind::is_of_server));
         let mut times: Vec<u64> = of_server.filter_map(Recovery::time).collect();
         times.sort_unstable();
         let at = |percent: usize| {
@@ -254,6 +255,7 @@ impl fmt::Display for Summary {
         let Check { added, expected: (least, most), dead_letters, pending, agrees } =
             self.read_back;
         let word = if agrees { "agrees" } else { "DIFFERS" };
+        let added = added.map_or("not told how many".to_owned(), |added| added.to_string());
         writeln!(
             f,
             "the broker's own tool {word}: {added} added (expected {least} to {most}), \
