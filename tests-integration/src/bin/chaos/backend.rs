@@ -16,6 +16,7 @@ use xtask::brokers::{self, Brokers, Options};
 
 use crate::dice::Dice;
 use crate::faults::{Fault, Kind};
+use crate::group::Group;
 use crate::identity::Identity;
 use crate::role::Control;
 
@@ -30,9 +31,26 @@ pub(crate) trait Backend: Debug + Sync {
     /// The faults that it can be given; the first two unless others are asked for.
     fn faults(&self) -> &'static [Kind];
 
+    /// Who gets messages.
+    fn groups(&self) -> &'static [Group] {
+        Group::AT_LEAST_ONCE
+    }
+
+    /// The mistakes that can be made on it.
+    fn controls(&self) -> &'static [Control] {
+        &[Control::AckEarly, Control::NoConfirm, Control::Volatile]
+    }
+
     /// The options of the brokers, or why that makes no sense. `options` is what the command line
     /// says of nodes and versions.
     fn options(&self, wish: &Wish, options: Options) -> Result<Options, String>;
+
+    /// How long such a fault takes beside its own duration, so that messages are left for those
+    /// that follow.
+    fn takes(&self, kind: Kind) -> Duration {
+        let _ = kind;
+        Duration::ZERO
+    }
 
     /// The node that a fault of the server meets.
     fn target(&self, brokers: &Brokers, kind: Kind, dice: &mut Dice) -> Result<String, String> {
@@ -51,8 +69,8 @@ pub(crate) trait Backend: Debug + Sync {
     /// The settings that the result assumes, as the servers have them.
     fn settings(&self, brokers: &Brokers) -> Result<Vec<(String, String)>, String>;
 
-    /// What is there at the end, read without our client.
-    fn read_back(&self, brokers: &Brokers, run: &Identity) -> Result<ReadBack, String>;
+    /// What is there at the end, read without our client; nothing where nothing is kept.
+    fn read_back(&self, brokers: &Brokers, run: &Identity) -> Result<Option<ReadBack>, String>;
 
     /// Changes what is promised on this backend.
     fn promise(&self, promise: Promise) -> Promise {
@@ -61,7 +79,7 @@ pub(crate) trait Backend: Debug + Sync {
 }
 
 /// The backends that can be tried.
-pub(crate) const ALL: [&dyn Backend; 1] = [&redis::Streams];
+pub(crate) const ALL: [&dyn Backend; 2] = [&redis::PubSub, &redis::Streams];
 
 /// The backend of that name.
 pub(crate) fn named(name: &str) -> Option<&'static dyn Backend> {

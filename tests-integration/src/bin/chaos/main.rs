@@ -15,6 +15,7 @@ mod group;
 mod identity;
 mod inspector;
 mod ledger;
+mod listener;
 mod nature;
 mod pacer;
 mod publisher;
@@ -60,7 +61,8 @@ struct Args {
     /// What everything that is left to chance follows from
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Which faults, evenly (unset: kills of the server and of consumers)
+    /// Which faults, evenly (unset: kills of the server and of consumers; on redis, of the server
+    /// and resets)
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     faults: Vec<Kind>,
     /// Make a mistake that has to be found
@@ -147,6 +149,11 @@ fn planned(args: Args) -> Result<(Plan, Output), String> {
     }
     let kinds =
         if args.faults.is_empty() { all.get(..2).unwrap_or(all).to_vec() } else { args.faults };
+    if let Some(control) = control.filter(|control| !backend.controls().contains(control)) {
+        let all: Vec<&str> = backend.controls().iter().map(|control| control.name()).collect();
+        let (name, control, all) = (backend.name(), control.name(), all.join(", "));
+        return Err(format!("{control} is no mistake on {name} (accepted: {all})"));
+    }
     wanted.check(&[backend.broker()])?;
     let wanted = wanted.options(backend.broker());
     let faults = schedule(&kinds, args.kills as usize, seed);

@@ -156,7 +156,7 @@ impl Site {
         self.with(move |brokers| backend.settings(brokers)).await
     }
 
-    pub(crate) async fn read_back(&self, identity: Identity) -> Result<ReadBack, String> {
+    pub(crate) async fn read_back(&self, identity: Identity) -> Result<Option<ReadBack>, String> {
         let backend = self.backend;
         self.with(move |brokers| backend.read_back(brokers, &identity)).await
     }

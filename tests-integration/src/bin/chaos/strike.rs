@@ -1,6 +1,5 @@
 //! Carries out one fault.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -23,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PIPES: Duration = Duration::from_millis(50);
 
 /// Makes a fault and ends it. Tells whether it met anything: a publish without an answer or a
-/// delivery without an end; for a consumer, one of its own.
+/// delivery without an end; for a consumer, one of its own; for a listener, a publish while it lasted.
 pub(crate) async fn strike(
     fault: &mut Fault,
     name: &str,
@@ -43,7 +42,7 @@ pub(crate) async fn strike(
     let server = site.target(fault).await?;
     aim(fault, crew).await;
     let began = begin(name, crew);
-    let ledger = Arc::clone(&crew.ledger);
+    let ledger = &crew.ledger;
     // What is open is known for a short time only.
     let met = async {
         sleep(PIPES).await;
@@ -51,6 +50,13 @@ pub(crate) async fn strike(
     };
     let (ended, met) = tokio::try_join!(strike_site(fault, site, &server), met)?;
     end(name, ended, crew);
+    // Who listens can miss everything that is published while it is not connected.
+    let met = if crew.groups.iter().all(|group| group.is_lossy()) {
+        sleep(PIPES).await;
+        ledger.were_publishes(began, clock::now())
+    } else {
+        met
+    };
     // Whether that took too long is the auditor's to say.
     drop(timeout(LIMIT, recovered(ended, crew)).await);
     Ok(met)
@@ -178,10 +184,9 @@ fn end(name: &str, at: u64, crew: &Crew) {
     crew.ledger.note_at(at, What::FaultEnded { fault: name.to_owned() });
 }
 
-/// Waits until a publish was confirmed and both groups got something after `since`.
+/// Waits until a publish was confirmed and every group got something after `since`.
 async fn recovered(since: u64, crew: &Crew) {
-    let came = |seen: &crate::ledger::Seen| {
-        seen.confirmed >= since && seen.delivered.iter().all(|at| *at >= since)
-    };
+    let came =
+        |seen: &crate::ledger::Seen| seen.confirmed >= since && seen.all_got(crew.groups, since);
     crew.ledger.until(came).await;
 }

@@ -1,4 +1,4 @@
-//! Redis Streams on one server, on a primary with Sentinels, or on a cluster.
+//! Redis, Streams and Pub/Sub: on one server, on a primary with Sentinels, or on a cluster.
 
 use std::time::Duration;
 
@@ -8,13 +8,17 @@ use super::{Backend, ReadBack, Wish, output, pause, until};
 use crate::clock;
 use crate::dice::Dice;
 use crate::faults::{Fault, Kind};
-use crate::group::{LANES, STREAM};
+use crate::group::{Group, LANES, STREAM};
 use crate::identity::Identity;
 use crate::role::Control;
 
 /// Redis Streams.
 #[derive(Debug)]
 pub(super) struct Streams;
+
+/// Redis Pub/Sub.
+#[derive(Debug)]
+pub(super) struct PubSub;
 
 /// How long Sentinels may take to make another server the primary.
 const FAILOVER: Duration = Duration::from_secs(60);
@@ -43,71 +47,30 @@ impl Backend for Streams {
     }
 
     fn options(&self, wish: &Wish, options: Options) -> Result<Options, String> {
-        let mode = options.redis_mode();
-        if mode != RedisMode::Single && wish.faults.iter().any(|kind| kind.is_of_network()) {
-            return Err("faults of the network are for one server: Sentinels and clusters tell \
-                        clients addresses that lead past the proxy"
-                .to_owned());
-        }
-        if mode != RedisMode::Sentinel && wish.faults.contains(&Kind::Failover) {
-            return Err("failover needs --redis-mode sentinel".to_owned());
-        }
-        let options =
-            options.with_setting("appendfsync", wish.fsync.as_deref().unwrap_or("always"));
+        let options = checked(wish, options)?;
         Ok(match wish.control {
             Some(Control::Volatile) => options.with_setting("appendonly", "no"),
             _ => options,
         })
     }
 
+    fn takes(&self, kind: Kind) -> Duration {
+        takes(kind)
+    }
+
     fn target(&self, brokers: &Brokers, _: Kind, dice: &mut Dice) -> Result<String, String> {
-        let mut primaries = primaries(brokers);
-        match primaries.len() {
-            0 => Err("no Redis server is a primary".to_owned()),
-            count => Ok(primaries.swap_remove(dice.below(count as u64) as usize)),
-        }
+        target(brokers, dice)
     }
 
     fn strike(&self, brokers: &Brokers, fault: &Fault, node: &str) -> Result<u64, String> {
-        brokers.kill(node)?;
-        let mut promoted = 0;
-        until(FAILOVER, || {
-            // Not the one that was killed: it does not run.
-            let primary = primaries(brokers);
-            promoted = clock::now();
-            primary.first().map(drop).ok_or_else(|| format!("nobody took over from {node}"))
-        })?;
-        pause(fault.duration);
-        brokers.start_node(node)?;
-        // Until it follows, the next fault could meet the only copy.
-        brokers.start_missing()?;
-        Ok(promoted)
+        fail_over(brokers, fault, node)
     }
 
     fn settings(&self, brokers: &Brokers) -> Result<Vec<(String, String)>, String> {
-        let names = [
-            "appendonly",
-            "appendfsync",
-            "save",
-            "maxmemory-policy",
-            "no-appendfsync-on-rewrite",
-            "min-replicas-to-write",
-        ];
-        let mut settings = Vec::new();
-        let info = tool(brokers, &["INFO", "server"])?;
-        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-        settings.push(("redis".to_owned(), version.unwrap_or("?").trim().to_owned()));
-        let mode = format!("{:?}", brokers.options().redis_mode()).to_lowercase();
-        settings.push(("servers".to_owned(), format!("{} ({mode})", brokers.servers().len())));
-        for name in names {
-            let text = tool(brokers, &["CONFIG", "GET", name])?;
-            let value = text.lines().nth(1).unwrap_or_default();
-            settings.push((name.to_owned(), format!("{value:?}").replace("\"\"", "(nothing)")));
-        }
-        Ok(settings)
+        settings(brokers)
     }
 
-    fn read_back(&self, brokers: &Brokers, run: &Identity) -> Result<ReadBack, String> {
+    fn read_back(&self, brokers: &Brokers, run: &Identity) -> Result<Option<ReadBack>, String> {
         let mut found = ReadBack::default();
         let mut added = 0;
         for lane in 0..LANES {
@@ -139,8 +102,138 @@ impl Backend for Streams {
         read_entries(brokers, &dead, "-", |line| {
             found.dead += u64::from(run.claimed(line.as_bytes()).is_some());
         })?;
-        Ok(found)
+        Ok(Some(found))
     }
+}
+
+impl Backend for PubSub {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn broker(&self) -> brokers::Kind {
+        brokers::Kind::Redis
+    }
+
+    fn groups(&self) -> &'static [Group] {
+        Group::AT_MOST_ONCE
+    }
+
+    fn controls(&self) -> &'static [Control] {
+        &[Control::Silent]
+    }
+
+    /// Who was killed does not listen, and misses nothing: there are no faults of consumers.
+    fn faults(&self) -> &'static [Kind] {
+        &[
+            Kind::ServerKill,
+            Kind::Reset,
+            Kind::ServerRestart,
+            Kind::ServerPause,
+            Kind::HalfOpen,
+            Kind::Cut,
+            Kind::Failover,
+        ]
+    }
+
+    fn options(&self, wish: &Wish, options: Options) -> Result<Options, String> {
+        checked(wish, options)
+    }
+
+    fn takes(&self, kind: Kind) -> Duration {
+        takes(kind)
+    }
+
+    fn target(&self, brokers: &Brokers, _: Kind, dice: &mut Dice) -> Result<String, String> {
+        target(brokers, dice)
+    }
+
+    fn strike(&self, brokers: &Brokers, fault: &Fault, node: &str) -> Result<u64, String> {
+        fail_over(brokers, fault, node)
+    }
+
+    fn settings(&self, brokers: &Brokers) -> Result<Vec<(String, String)>, String> {
+        settings(brokers)
+    }
+
+    fn read_back(&self, _: &Brokers, _: &Identity) -> Result<Option<ReadBack>, String> {
+        Ok(None)
+    }
+}
+
+/// What both assume of the servers, and which faults need which.
+fn checked(wish: &Wish, options: Options) -> Result<Options, String> {
+    let mode = options.redis_mode();
+    if mode != RedisMode::Single && wish.faults.iter().any(|kind| kind.is_of_network()) {
+        return Err("faults of the network are for one server: Sentinels and clusters tell \
+                    clients addresses that lead past the proxy"
+            .to_owned());
+    }
+    if mode != RedisMode::Sentinel && wish.faults.contains(&Kind::Failover) {
+        return Err("failover needs --redis-mode sentinel".to_owned());
+    }
+    Ok(options.with_setting("appendfsync", wish.fsync.as_deref().unwrap_or("always")))
+}
+
+/// Sentinels wait for 2 s, agree, and the server that was killed has to catch up.
+const fn takes(kind: Kind) -> Duration {
+    match kind {
+        Kind::Failover => Duration::from_secs(10),
+        _ => Duration::ZERO,
+    }
+}
+
+/// A primary: nothing is written anywhere else.
+fn target(brokers: &Brokers, dice: &mut Dice) -> Result<String, String> {
+    let mut primaries = primaries(brokers);
+    match primaries.len() {
+        0 => Err("no Redis server is a primary".to_owned()),
+        count => Ok(primaries.swap_remove(dice.below(count as u64) as usize)),
+    }
+}
+
+/// Kills a primary and waits until another server has taken over; then the first one comes back.
+fn fail_over(brokers: &Brokers, fault: &Fault, node: &str) -> Result<u64, String> {
+    brokers.kill(node)?;
+    let mut promoted = 0;
+    until(FAILOVER, || {
+        // Not the one that was killed: it does not run.
+        let primary = primaries(brokers);
+        promoted = clock::now();
+        primary.first().map(drop).ok_or_else(|| format!("nobody took over from {node}"))
+    })?;
+    pause(fault.duration);
+    brokers.start_node(node)?;
+    // Until it follows, the next fault could meet the only copy.
+    brokers.start_missing()?;
+    Ok(promoted)
+}
+
+fn settings(brokers: &Brokers) -> Result<Vec<(String, String)>, String> {
+    let names = [
+        "appendonly",
+        "appendfsync",
+        "save",
+        "maxmemory-policy",
+        "no-appendfsync-on-rewrite",
+        "min-replicas-to-write",
+    ];
+    let mut settings = Vec::new();
+    let info = tool(brokers, &["INFO", "server"])?;
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+    settings.push(("redis".to_owned(), version.unwrap_or("?").trim().to_owned()));
+    let mode = format!("{:?}", brokers.options().redis_mode()).to_lowercase();
+    settings.push(("servers".to_owned(), format!("{} ({mode})", brokers.servers().len())));
+    // Clients take it from the environment of the runner.
+    let replicas = std::env::var("REDIS_WAIT_REPLICAS").unwrap_or_else(|_| "0".to_owned());
+    settings.push(("REDIS_WAIT_REPLICAS".to_owned(), replicas));
+    for name in names {
+        let text = tool(brokers, &["CONFIG", "GET", name])?;
+        let value = text.lines().nth(1).unwrap_or_default();
+        let value = if value.is_empty() { "(nothing)" } else { value };
+        settings.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(settings)
 }
 
 /// The servers that say that they are primaries.
