@@ -23,7 +23,7 @@ use super::keys::Lane;
 use crate::backoff::Backoff;
 use crate::connection::Link;
 use crate::error::unexpected;
-use crate::wire::{EntryId, array, field, number, read, text};
+use crate::wire::{EntryId, LaneReader, array, field, number, text};
 
 /// How long a read waits at the server for something new.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -165,13 +165,14 @@ async fn turn(
         let reading = readings.iter_mut().find(|r| text(&key) == Some(&r.lane.key))?;
         let entries = array(entries);
         events.extend(gap(link, reading, entries.len()).await?);
-        let mut batch = Arrivals::new();
+        let mut batch = Arrivals::with_capacity(entries.len());
+        let Reading { lane, after, .. } = reading;
+        let mut reader = LaneReader::new(&lane.stream, &lane.key);
         for entry in entries {
             let mut parts = array(entry).into_iter();
             let (id, fields) = (EntryId::of(&parts.next()?)?, parts.next()?);
-            reading.after = id;
-            let lane = &reading.lane;
-            let Some(message) = read(fields, &lane.stream, &lane.key, id) else { continue };
+            *after = id;
+            let Some(message) = reader.message(id, fields) else { continue };
             if patterns.matches(&message.subject) || lane.stream.is_dead_letters() {
                 let token = Token { lane: lane.number, epoch: 0, id: id.to_bits() };
                 let stored = UNIX_EPOCH + Duration::from_millis(id.millis);
