@@ -1,5 +1,6 @@
 //! Connections to the server, whichever way it is found: one node, Sentinel, Cluster.
 
+mod inline;
 mod node;
 
 use std::sync::Once;
@@ -20,6 +21,7 @@ use redis::{
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+pub(crate) use self::inline::{Together, Traffic, alongside};
 use crate::config::{Address, RedisConfig, Servers, Tls};
 use crate::error::{checked, from_client};
 
@@ -174,6 +176,9 @@ impl Link {
             return Ok(Vec::new());
         }
         let Self::Cluster(connection) = self else {
+            if let [Sharded { command, .. }] = &commands[..] {
+                return Ok(vec![self.req_packed_command(command).await?]);
+            }
             let mut pipeline = Pipeline::with_capacity(count);
             for Sharded { command, .. } in commands {
                 pipeline.add_command(command);

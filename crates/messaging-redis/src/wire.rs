@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use messaging_core::headers::ours;
 use messaging_core::{ContentType, Headers, Message, MessageId, Position, StreamName, Subject};
-use redis::{Cmd, Value};
+use redis::{Cmd, RedisWrite, Value};
 
 const SUBJECT: &str = "subject";
 const ID: &str = "id";
@@ -58,7 +58,7 @@ impl fmt::Display for EntryId {
 }
 
 impl redis::ToRedisArgs for EntryId {
-    fn write_redis_args<W: ?Sized + redis::RedisWrite>(&self, out: &mut W) {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
         out.write_arg_fmt(self);
     }
 }
@@ -75,10 +75,11 @@ impl FromStr for EntryId {
 
 /// The command that appends a message to a lane.
 pub(crate) fn append(key: &str, message: &Message) -> Cmd {
-    let mut command = redis::cmd("XADD");
-    command.arg(key).arg("*");
+    // Names and what has few bytes fit into what is added here, so it grows for long headers only.
+    let mut command = Cmd::with_capacity(16, key.len() + message.bytes() + 256);
+    command.arg("XADD").arg(key).arg("*");
     command.arg(SUBJECT).arg(&message.subject[..]);
-    command.arg(ID).arg(message.id.to_string());
+    command.arg(ID).write_arg_fmt(&message.id);
     command.arg(CONTENT_TYPE).arg(message.content_type.as_str());
     if let Some(key) = &message.key {
         command.arg(KEY).arg(&key[..]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use messaging_core::driver::{Settle, Settled, Settlement, Settler};
 use messaging_core::headers::ours;
 use messaging_core::{Message, Result};
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 
@@ -256,8 +256,9 @@ fn commands(
                 *of = Some(commands.len());
             }
         }
-        let mut command = redis::cmd("XACK");
-        command.arg(&lane.key).arg(group);
+        // An id takes 15 bytes or a few more.
+        let mut command = Cmd::with_capacity(3 + indexes.len(), 64 + 20 * indexes.len());
+        command.arg("XACK").arg(&lane.key).arg(group);
         jobs().for_each(|job| {
             command.arg(job.id);
         });

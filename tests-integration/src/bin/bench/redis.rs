@@ -5,6 +5,8 @@
 mod bare;
 mod ours;
 
+use std::time::{Duration, Instant};
+
 use xtask::brokers::{Kind, Options, Private};
 
 use crate::cpu::Cpu;
@@ -51,7 +53,30 @@ fn latency() -> Vec<Row> {
     ]
 }
 
-type Work = fn(String, usize) -> futures::future::BoxFuture<'static, std::time::Duration>;
+type Work = fn(String, usize) -> futures::future::BoxFuture<'static, Spent>;
+
+/// What the work took, without what was prepared for it.
+struct Spent {
+    took: Duration,
+    cpu: Duration,
+}
+
+struct Meter {
+    began: Instant,
+    cpu: Cpu,
+}
+
+impl Meter {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    fn start() -> Self {
+        Self { began: Instant::now(), cpu: Cpu::now() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    fn stop(self) -> Spent {
+        Spent { took: self.began.elapsed(), cpu: self.cpu.elapsed() }
+    }
+}
 
 /// The rate of both sides, and the processor time that each takes for a message.
 fn throughput(name: &str, bare: Work, ours: Work) -> Vec<Row> {
@@ -61,9 +86,8 @@ fn throughput(name: &str, bare: Work, ours: Work) -> Vec<Row> {
     for _ in 0..ROUNDS {
         for (side, work) in [bare, ours].into_iter().enumerate() {
             flush(&url);
-            let cpu = Cpu::now();
-            let took = crate::runtime().block_on(work(url.clone(), MESSAGES));
-            let cost = cpu.elapsed().as_secs_f64() * 1e6 / MESSAGES as f64;
+            let Spent { took, cpu } = crate::runtime().block_on(work(url.clone(), MESSAGES));
+            let cost = cpu.as_secs_f64() * 1e6 / MESSAGES as f64;
             rates.get_mut(side).unwrap().push(MESSAGES as f64 / took.as_secs_f64() / 1e3);
             costs.get_mut(side).unwrap().push(cost);
         }
@@ -82,7 +106,7 @@ fn throughput(name: &str, bare: Work, ours: Work) -> Vec<Row> {
 }
 
 /// The median in microseconds.
-fn median(mut all: Vec<std::time::Duration>) -> f64 {
+fn median(mut all: Vec<Duration>) -> f64 {
     all.sort_unstable();
     all.get(all.len() / 2).map_or(f64::NAN, |median| median.as_secs_f64() * 1e6)
 }
