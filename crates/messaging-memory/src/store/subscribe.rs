@@ -26,15 +26,15 @@ impl State {
         if let Source::DeadLetters(stream) = &spec.source {
             self.stream(stream).ok_or_else(|| unknown_stream(stream, "subscribe"))?;
         }
-        let limit = spec.prefetch.get();
         if let (Mode::Listen, Source::Subjects(patterns)) = (spec.mode, &spec.source) {
-            let mut listener = Listener::new(connection, patterns.clone(), limit as usize);
+            let mut listener =
+                Listener::new(connection, patterns.clone(), spec.prefetch.get() as usize);
             self.play_back(&mut listener, spec)?;
             self.forget_routes();
             return Ok(Seat::Listener(self.listeners.insert(listener)));
         }
         let group = self.group(spec)?;
-        let member = Member::new(connection, limit, spec.prefetch_bytes);
+        let member = Member::new(connection, spec);
         let Self { groups, streams, wakers, .. } = self;
         let joined = groups.get_mut(group).map(|entry| entry.join(member, streams, wakers));
         let member = joined.ok_or_else(|| Error::new(ErrorKind::Other, "the group has gone"))?;
