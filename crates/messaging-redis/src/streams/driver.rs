@@ -64,8 +64,7 @@ impl Streams {
             members: Mutex::default(),
         });
         let at = |error: messaging_core::Error| error.at(NAME, "connect");
-        let mut link = shared.connect().await.map_err(at)?;
-        link.run(&redis::cmd("PING"), shared.connector.address()).await.map_err(at)?;
+        drop(shared.connect().await.map_err(at)?);
         let writer = Writer::start(&shared);
         let dropped = CancellationToken::new();
         shared.tasks.spawn(bury(dropped.clone(), shared.closing.clone(), dead));

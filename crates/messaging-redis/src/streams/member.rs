@@ -27,6 +27,8 @@ pub(super) struct Member {
     /// What is delivered; what does not match is settled unseen.
     pub(super) patterns: Patterns,
     pub(super) desk: Desk,
+    /// How many attempts a message gets; one more is only counted, to be refused.
+    pub(super) max_attempts: u32,
     /// When retries are to be looked for.
     pub(super) due: Alarm,
     /// Set when an answer was lost that may have brought entries.
@@ -54,6 +56,7 @@ impl Member {
         consumer: String,
         patterns: Patterns,
         desk: Desk,
+        max_attempts: u32,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Job>) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let ended = CancellationToken::new();
@@ -64,6 +67,7 @@ impl Member {
             consumer,
             patterns,
             desk,
+            max_attempts,
             due: Alarm::default(),
             lost_answer: AtomicBool::new(false),
             fetching: Mutex::new(()),

@@ -200,7 +200,8 @@ fn dead_letter(member: &Member, job: &Job, message: &Message, lane: &Lane) -> Sh
     let origin = format!("{} {}", lane.stream, job.id.position(super::NAME, lane.number));
     message.headers.stamp(ours::DEAD_LETTER_GROUP, group.to_owned());
     message.headers.stamp(ours::DEAD_LETTER_REASON, reason.to_owned());
-    message.headers.stamp(ours::DEAD_LETTER_ATTEMPTS, job.attempt.to_string());
+    let made = job.attempt.min(member.max_attempts);
+    message.headers.stamp(ours::DEAD_LETTER_ATTEMPTS, made.to_string());
     message.headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
     let target = Lane::new(&member.shared.config.prefix, &lane.stream.to_dead_letters(), 0);
     Sharded { shard: target.shard, command: append(&target.key, &message) }
