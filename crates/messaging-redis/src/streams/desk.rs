@@ -2,6 +2,8 @@
 
 mod order;
 mod ownership;
+#[cfg(test)]
+mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -145,7 +147,9 @@ impl Desk {
         }
         let held: usize = state.lanes.iter().map(|lane| lane.order.held()).sum();
         let behind = held.saturating_sub(3 * self.prefetch + 1_024);
-        self.prefetch.saturating_sub(state.in_hand.len() + state.ready.len() + behind)
+        // What is settled here and not at the server comes again if we die, so that is bounded too.
+        let unsent = state.settling.len().saturating_sub(self.prefetch);
+        self.prefetch.saturating_sub(state.in_hand.len() + state.ready.len() + behind + unsent)
     }
 
     /// Takes fetched messages in; gives back those that came too late.
@@ -275,6 +279,11 @@ impl Desk {
                     count.remove();
                 }
             }
+        }
+        let reads = self.is_worth_a_call(self.free(&state));
+        drop(state);
+        if reads {
+            self.room.notify_waiters();
         }
     }
 
