@@ -53,7 +53,8 @@ impl LogNotices {
 
 impl Observer for LogNotices {
     fn notice(&self, notice: &Notice) {
-        if let Notice::Assigned(_) | Notice::Revoked(_) = notice {
+        // What is as it should be again is no warning; that it was not was one.
+        if let Notice::Assigned(_) | Notice::Revoked(_) | Notice::Reconnected = notice {
             tracing::info!(backend = self.backend, "{notice}");
             return;
         }

@@ -66,7 +66,6 @@ impl Reading {
             let since = Instant::now();
             let Some(reason) = self.watch(subscribed).await else { return };
             let address = self.shared.connector.address();
-            tracing::warn!(backend = NAME, address, reason, "a listener's connection is lost");
             if since.elapsed() > STABLE {
                 backoff.reset();
             }
@@ -88,6 +87,7 @@ impl Reading {
     }
 
     async fn subscribe_again(&self, reason: &str, backoff: &mut Backoff) -> Option<Subscribed> {
+        let mut is_told = false;
         loop {
             let wait = backoff.next();
             let attempt = async {
@@ -96,7 +96,15 @@ impl Reading {
             };
             match self.stop.run_until_cancelled(attempt).await? {
                 Ok(subscribed) => return Some(subscribed),
-                Err(error) => tracing::debug!(backend = NAME, %error, "no connection yet"),
+                Err(error) if is_told => {
+                    tracing::debug!(backend = NAME, %error, "no connection yet");
+                }
+                // A connection that is back at once is a gap, and needs no other line.
+                Err(_) => {
+                    let address = self.shared.connector.address();
+                    tracing::warn!(backend = NAME, address, "a listener can't connect: {reason}");
+                    is_told = true;
+                }
             }
         }
     }

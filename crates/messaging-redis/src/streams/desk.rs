@@ -3,6 +3,8 @@
 mod ledger;
 mod order;
 mod ownership;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -136,7 +138,9 @@ impl Desk {
         if state.phase != Phase::Open || state.ledger.bytes() >= self.prefetch_bytes {
             return 0;
         }
-        let mut taken = state.ledger.in_hand() + state.ready.len();
+        // What is settled here and not at the server comes again if we die, so that is bounded too.
+        let unsent = state.ledger.settling().saturating_sub(self.prefetch);
+        let mut taken = state.ledger.in_hand() + state.ready.len() + unsent;
         if self.ordered {
             let held: usize = state.lanes.iter().map(|lane| lane.order.held()).sum();
             taken += held.saturating_sub(3 * self.prefetch + 1_024);
@@ -265,6 +269,11 @@ impl Desk {
     pub(super) fn settled(&self, all: impl IntoIterator<Item = HandOver>) {
         let mut state = self.lock();
         all.into_iter().for_each(|of| state.ledger.settled(of));
+        let reads = self.is_worth_a_call(self.free(&state));
+        drop(state);
+        if reads {
+            self.room.notify_waiters();
+        }
     }
 
     /// Whether an entry of ours is known here; if not, the answer that brought it was lost.

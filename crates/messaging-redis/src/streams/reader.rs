@@ -46,7 +46,17 @@ pub(super) async fn run(member: Arc<Member>, only: Option<u32>) {
                 backoff.reset();
                 match read(&member, &mut link, only).await {
                     Ok(()) => return,
-                    Err(Broken::Connection) => member.may_have_lost(),
+                    Err(Broken::Connection) => {
+                        let (group, address) =
+                            (&*member.group.name, member.shared.connector.address());
+                        tracing::warn!(
+                            backend = super::NAME,
+                            group,
+                            address,
+                            "a reader's connection is lost"
+                        );
+                        member.may_have_lost();
+                    }
                     Err(Broken::Subscription(error)) => {
                         let jobs = member.desk.fail(error);
                         return member.push(jobs);

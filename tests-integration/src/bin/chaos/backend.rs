@@ -130,7 +130,8 @@ pub(crate) fn until(
         match look() {
             Ok(()) => return Ok(()),
             Err(why) if crate::clock::now() > deadline => return Err(why),
-            Err(_) => pause(Duration::from_millis(2)),
+            // Asking takes a process of its own, and the machine has other things to do.
+            Err(_) => pause(Duration::from_millis(20)),
         }
     }
 }

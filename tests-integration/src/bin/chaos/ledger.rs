@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tests_integration::audit::{Event, Fate, History, Id, Outcome, What};
+use tests_integration::audit::{End, Event, Fate, History, Id, Outcome, What};
 use tokio::sync::watch;
 
 use crate::clock::{self, SECOND};
@@ -30,6 +30,8 @@ pub(crate) struct Seen {
     pub(crate) confirmed: u64,
     /// When each group last got something.
     pub(crate) delivered: [u64; Group::ALL.len()],
+    /// How many each group has handled; nothing where there was no such group.
+    pub(crate) handled: [Option<u64>; Group::ALL.len()],
     /// How many processes have said that they are ready.
     pub(crate) ready: u64,
     /// What waits, as the inspector says.
@@ -127,6 +129,11 @@ impl Seen {
         groups.iter().filter_map(last).all(|at| at >= since)
     }
 
+    /// How far whoever is behind most has come.
+    pub(crate) fn slowest(&self) -> u64 {
+        self.handled.iter().flatten().copied().min().unwrap_or(0).min(self.returned)
+    }
+
     fn add(&mut self, record: &Record) {
         match record.saying {
             Saying::Published { outcome, .. } => {
@@ -143,6 +150,11 @@ impl Seen {
             Saying::Ready => self.ready += 1,
             Saying::Lag(count) => self.lag = Some(count),
             Saying::Drained => self.drained = true,
+            Saying::Handled { group, end: End::Ok, .. } => {
+                if let Some(count) = self.handled.get_mut(group as usize) {
+                    *count = Some(count.unwrap_or(0) + 1);
+                }
+            }
             Saying::Publishing { .. }
             | Saying::Handled { .. }
             | Saying::Acking { .. }

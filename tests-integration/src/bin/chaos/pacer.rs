@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::child::Child;
+use crate::ledger::Ledger;
 use crate::role::Order;
 
 /// Allows messages at a rate, up to a limit; both can be changed while it runs.
@@ -25,14 +26,18 @@ struct Pace {
     messages: u64,
 }
 
+/// How many messages may be allowed that have not returned, or are not handled in every group, so
+/// that a slow machine is not flooded. Some return or are handled twice, so this is about.
+const AHEAD: u64 = 10_000;
+
 /// How often it allows some more.
 const TICK: Duration = Duration::from_millis(20);
 
 impl Pacer {
-    pub(crate) fn start(publishers: Vec<Child>, messages: u64) -> Self {
+    pub(crate) fn start(publishers: Vec<Child>, messages: u64, ledger: Arc<Ledger>) -> Self {
         let pace = Arc::new(Pace { messages, ..Pace::default() });
         let mut running = JoinSet::new();
-        running.spawn(run(publishers, Arc::clone(&pace)));
+        running.spawn(run(publishers, Arc::clone(&pace), ledger));
         Self { pace, running }
     }
 
@@ -59,7 +64,11 @@ impl Pacer {
     }
 }
 
-async fn run(mut publishers: Vec<Child>, pace: Arc<Pace>) -> Result<Vec<Child>, String> {
+async fn run(
+    mut publishers: Vec<Child>,
+    pace: Arc<Pace>,
+    ledger: Arc<Ledger>,
+) -> Result<Vec<Child>, String> {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (mut allowed, mut due) = (0, 0.0);
@@ -67,7 +76,8 @@ async fn run(mut publishers: Vec<Child>, pace: Arc<Pace>) -> Result<Vec<Child>, 
         ticks.tick().await;
         due += pace.per_second.load(Ordering::Relaxed) as f64 * TICK.as_secs_f64();
         let limit = pace.limit.load(Ordering::Relaxed);
-        let most = limit.saturating_sub(allowed);
+        let slowest = ledger.seen().slowest();
+        let most = limit.min(slowest + AHEAD).saturating_sub(allowed);
         let now = (due as u64).min(most);
         // What could not be allowed is not owed later.
         due = if now == most { 0.0 } else { due - now as f64 };

@@ -73,7 +73,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
     for group in groups {
         ledger.note(subscribed(*group));
     }
-    let pacer = Pacer::start(crew.publishers().await?, plan.messages);
+    let pacer = Pacer::start(crew.publishers().await?, plan.messages, Arc::clone(&ledger));
     let (struck, repeated) = strike_all(&plan, &pacer, &site, &mut crew).await?;
     let publishers = pacer.finish().await?;
     site.heal().await?;

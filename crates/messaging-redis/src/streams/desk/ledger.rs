@@ -67,6 +67,11 @@ impl Ledger {
         self.in_hand
     }
 
+    /// How many hand-overs are settled and not yet at the server.
+    pub(super) const fn settling(&self) -> usize {
+        self.places.len() - self.free.len() - self.in_hand
+    }
+
     /// How many bytes the messages in hand take.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes

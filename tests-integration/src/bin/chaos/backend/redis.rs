@@ -178,7 +178,7 @@ fn checked(wish: &Wish, options: Options) -> Result<Options, String> {
 /// Sentinels wait for 2 s, agree, and the server that was killed has to catch up.
 const fn takes(kind: Kind) -> Duration {
     match kind {
-        Kind::Failover => Duration::from_secs(10),
+        Kind::Failover => Duration::from_secs(15),
         _ => Duration::ZERO,
     }
 }
