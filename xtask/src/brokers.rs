@@ -29,6 +29,7 @@ use rustix::process::Signal;
 
 pub use self::options::{Kind, Options, RedisMode};
 pub use self::private::{Private, end_abandoned};
+pub use self::rabbitmq::Management;
 pub use self::wanted::Wanted;
 
 use self::plan::{Node, Plan, Role};

@@ -24,8 +24,8 @@ pub type Connecting = BoxFuture<'static, Result<BrokerBuilder>>;
 pub enum Foreign {
     /// The broker's own command-line tool.
     Tool,
-    /// A Python program with the usual library.
-    Python,
+    /// A Python program with that library.
+    Python(&'static str),
 }
 
 /// The broker behind a stage, whatever it is. Calls return when what they say is the case, and
@@ -67,13 +67,26 @@ pub trait Server: Send + Sync {
     /// Why not.
     fn has(&self, client: Foreign) -> Result<(), String>;
 
-    /// Writes a body alone to a stream, as a client does that knows nothing of ours.
+    /// The usual libraries of Python programs for this broker.
+    fn libraries(&self) -> &'static [&'static str];
+
+    /// Writes a body alone, as a client does that knows nothing of ours: to a subject where the
+    /// broker itself has a place for one, else to the subject's stream.
     ///
     /// # Errors
     /// As [`Server::kill`].
-    fn write(&self, client: Foreign, stream: &str, body: &str) -> Result<(), String>;
+    fn write(&self, client: Foreign, subject: &str, body: &str) -> Result<(), String>;
 
-    /// Reads all bodies of a stream.
+    /// Makes a place from which a foreign client can read what comes to a stream from here on,
+    /// where the broker keeps nothing for those who come later.
+    ///
+    /// # Errors
+    /// As [`Server::kill`].
+    fn prepare_reading(&self, _stream: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Reads all bodies of a stream, on some brokers those since [`Server::prepare_reading`].
     ///
     /// # Errors
     /// As [`Server::kill`].

@@ -1,4 +1,3 @@
-mod python;
 mod server;
 
 use std::sync::{Arc, Mutex, PoisonError};

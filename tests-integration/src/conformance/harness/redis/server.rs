@@ -1,6 +1,5 @@
 //! The Redis servers behind a stage, as cases drive them.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -9,9 +8,13 @@ use messaging::redis::config::{Address, Servers};
 use messaging::redis::{RedisConfig, Streams};
 use xtask::brokers::{Private, RedisMode};
 
-use super::python;
+use crate::conformance::harness::{output, python};
 use crate::conformance::stage::IMPATIENCE;
 use crate::conformance::{Connecting, Foreign, Server};
+
+/// Python's client, and a program with it.
+const LIBRARY: &str = "redis";
+const PROGRAM: &str = include_str!("client.py");
 
 /// Where nothing listens.
 const NOWHERE: (&str, u16) = ("127.0.0.1", 1);
@@ -65,15 +68,22 @@ impl Server for RedisServer {
     fn has(&self, client: Foreign) -> Result<(), String> {
         match client {
             Foreign::Tool => Ok(()),
-            Foreign::Python => python::install(),
+            Foreign::Python(library) => python::install(library),
         }
     }
 
-    fn write(&self, client: Foreign, stream: &str, body: &str) -> Result<(), String> {
-        let key = self.key(stream);
+    fn libraries(&self) -> &'static [&'static str] {
+        &[LIBRARY]
+    }
+
+    /// The body alone, which has no place for the rest of the subject.
+    fn write(&self, client: Foreign, subject: &str, body: &str) -> Result<(), String> {
+        let key = self.key(subject.split('.').next().unwrap_or_default());
         match client {
             Foreign::Tool => self.cli(&["XADD", &key, "*", "body", body]),
-            Foreign::Python => python::call(&["write", &key, body], &self.servers.env()),
+            Foreign::Python(_) => {
+                python::call(PROGRAM, &["write", &key, body], &self.servers.env())
+            }
         }
         .map(drop)
     }
@@ -82,8 +92,8 @@ impl Server for RedisServer {
         let key = self.key(stream);
         match client {
             Foreign::Tool => bodies(&self.cli(&["--json", "XRANGE", &key, "-", "+"])?),
-            Foreign::Python => {
-                let all = python::call(&["read", &key], &self.servers.env())?;
+            Foreign::Python(_) => {
+                let all = python::call(PROGRAM, &["read", &key], &self.servers.env())?;
                 Ok(all.lines().map(str::to_owned).collect())
             }
         }
@@ -149,17 +159,4 @@ fn bodies(shown: &str) -> Result<Vec<String>, String> {
         pairs.find(|pair| pair.first().is_some_and(|name| name == "body"))?.last().cloned()
     };
     entries.into_iter().map(|(id, fields)| body(fields).ok_or(format!("{id}: no body"))).collect()
-}
-
-/// What `redis-cli` and Python print, or why they failed.
-pub(super) fn output(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-    // redis-cli ends with 0 where the server answers with an error.
-    let failed =
-        !output.status.success() || text.starts_with("ERR ") || text.starts_with("(error)");
-    match failed {
-        false => Ok(text),
-        true => Err(format!("{text} {}", String::from_utf8_lossy(&output.stderr).trim_end())),
-    }
 }
