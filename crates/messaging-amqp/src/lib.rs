@@ -1,1 +1,4 @@
 //! The RabbitMQ backend of the messaging layer.
+
+mod subscription;
+mod topology;

@@ -1,0 +1,6 @@
+//! Opening subscriptions, and what each receives.
+
+mod desk;
+mod order;
+mod past;
+mod ring;
