@@ -14,7 +14,7 @@ pub(crate) struct Names {
     /// Whether exchanges outlive a restart of the server.
     pub(super) durable: bool,
     /// On how many nodes a quorum queue is kept; the server decides unless set.
-    pub(super) copies: Option<u32>,
+    pub(crate) copies: Option<u32>,
 }
 
 impl Names {
@@ -40,6 +40,27 @@ impl Names {
     /// The queue without messages that keeps what the members of a group agree on.
     pub(crate) fn marker(&self, group: &GroupName) -> String {
         format!("{}.group.{group}", self.prefix)
+    }
+
+    /// What the markers of groups begin with.
+    pub(crate) fn markers(&self) -> String {
+        format!("{}.group.", self.prefix)
+    }
+
+    /// The queue without messages that keeps what a stream is.
+    pub(crate) fn stream_marker(&self, stream: &StreamName) -> String {
+        format!("{}{}", self.stream_markers(), stream.name())
+    }
+
+    /// What the markers of streams begin with.
+    pub(crate) fn stream_markers(&self) -> String {
+        format!("{}.stream.", self.prefix)
+    }
+
+    /// Whether this is an exchange or a queue through which copies of a group go.
+    pub(crate) fn is_place_of(&self, group: &GroupName, name: &str) -> bool {
+        let retry = format!("{}.retry.{group}.", self.prefix);
+        name.starts_with(&retry) || name == self.returned(group) || name == self.suspects(group)
     }
 
     /// The exchange and the queue of retries that wait so long.
