@@ -29,6 +29,9 @@ pub(super) const MAIN: u32 = 0;
 /// The lane of a group's suspects.
 pub(super) const SUSPECTS: u32 = 1;
 
+/// The most acked deliveries that are remembered until the server must know.
+const MOST_REMEMBERED: u64 = 4_096;
+
 /// The state of one subscription. Its lock is held for moments only.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -128,8 +131,12 @@ pub(super) struct Work {
 
 impl Desk {
     pub(super) fn new(lanes: usize, limits: Limits, returning: Returning) -> Self {
-        let lane =
-            || Lane { epoch: 0, ring: Ring::new(), order: Order::default(), past: Past::default() };
+        let lane = || Lane {
+            epoch: 0,
+            ring: Ring::new(u64::from(limits.prefetch.get()).min(MOST_REMEMBERED)),
+            order: Order::default(),
+            past: Past::default(),
+        };
         let state = State {
             lanes: std::iter::repeat_with(lane).take(lanes).collect(),
             in_hand: 0,
@@ -186,11 +193,12 @@ impl Desk {
                 };
                 let Some(tag) = tag else { break };
                 let Some(slot) = lane.ring.get_mut(tag) else { break };
+                let Some(message) = &slot.message else { continue };
                 slot.state = SlotState::InHand;
                 state.in_hand += 1;
-                state.bytes += slot.message.bytes();
+                state.bytes += message.bytes();
                 let token = Token { lane: number, epoch: lane.epoch, id: tag.into() };
-                let incoming = Incoming::new(Arc::clone(&slot.message), token);
+                let incoming = Incoming::new(Arc::clone(message), token);
                 batch.push(incoming.with_attempt(slot.attempt));
             }
         }
@@ -237,7 +245,7 @@ impl Lane {
         }
         while let Some(tag) = self.ring.next_waiting() {
             let slot = self.ring.get_mut(tag)?;
-            let key = slot.message.key.as_ref().filter(|_| keyed);
+            let key = slot.key(keyed);
             if self.order.admit(tag, key) {
                 return Some(tag);
             }

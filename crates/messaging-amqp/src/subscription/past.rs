@@ -56,6 +56,7 @@ impl Past {
         };
         let alias = slot.alias.unwrap_or(own);
         let Slot { attempt, message, .. } = slot;
+        let Some(message) = message else { return };
         self.ids.entry(message.id.clone()).or_default().push_back(alias);
         self.known.insert(alias, Known { fate, attempt, message, not_before, lost: own.0 });
     }

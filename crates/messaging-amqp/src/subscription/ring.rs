@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use messaging_core::Message;
 use tokio::time::Instant;
 
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 pub(super) struct Slot {
     pub(super) state: State,
     pub(super) attempt: u32,
-    pub(super) message: Arc<Message>,
+    /// Nothing where nobody here was to see it, or where it was acked and is large.
+    pub(super) message: Option<Arc<Message>>,
     /// When it came, as the server bounds how long it may stay.
     pub(super) arrived: Instant,
     /// As what it was handed out, where that was over an earlier channel.
@@ -55,17 +57,26 @@ impl Acks {
 
 #[derive(Debug)]
 pub(super) struct Ring {
+    /// The tag of the first slot.
     first: u64,
+    /// Everything before is acked. What the server may not know of yet is kept for a while.
+    floor: u64,
     slots: VecDeque<Slot>,
+    /// How many deliveries the server leaves unsettled at most, so that the ack of one that is
+    /// further back has reached it.
+    window: u64,
     /// What became done since acks were taken last.
     done: Vec<u64>,
     /// Before this, nothing waits.
     next: u64,
 }
 
+/// A message that is larger is not kept beyond its ack.
+const MOST_KEPT: usize = 4 * 1_024;
+
 impl Ring {
-    pub(super) const fn new() -> Self {
-        Self { first: 1, slots: VecDeque::new(), done: Vec::new(), next: 1 }
+    pub(super) const fn new(window: u64) -> Self {
+        Self { first: 1, floor: 1, slots: VecDeque::new(), window, done: Vec::new(), next: 1 }
     }
 
     /// Takes a delivery in and gives its tag, which is the one the server has for it.
@@ -75,6 +86,10 @@ impl Ring {
         self.slots.push_back(slot);
         if state == State::Done {
             self.done.push(tag);
+        }
+        while self.first < self.floor && self.first + self.window <= tag {
+            self.slots.pop_front();
+            self.first += 1;
         }
         tag
     }
@@ -105,11 +120,6 @@ impl Ring {
         }
     }
 
-    /// Looks at a delivery again, as it waits once more.
-    pub(super) fn rewind(&mut self, tag: u64) {
-        self.next = self.next.min(tag);
-    }
-
     /// It is settled for good and is to be acked.
     pub(super) fn finish(&mut self, tag: u64) {
         if let Some(slot) = self.get_mut(tag)
@@ -130,48 +140,69 @@ impl Ring {
     pub(super) fn take_acks(&mut self) -> Acks {
         let mut acks = Acks::default();
         let mut done = 0;
-        while let Some(slot) = self.slots.front() {
+        while let Some(slot) = self.place(self.floor).and_then(|place| self.slots.get_mut(place)) {
             match slot.state {
                 State::Done => {
                     done += 1;
-                    acks.up_to = Some((self.first, done > 1));
+                    acks.up_to = Some((self.floor, done > 1));
+                    slot.acked();
                 }
                 State::Acked => {}
                 State::Waiting | State::Withheld | State::InHand | State::Copying => break,
             }
-            self.slots.pop_front();
-            self.first += 1;
+            self.floor += 1;
         }
-        self.next = self.next.max(self.first);
         let mut rest = std::mem::take(&mut self.done);
-        rest.retain(|tag| *tag >= self.first);
+        rest.retain(|tag| *tag >= self.floor);
         for tag in &rest {
             if let Some(slot) = self.get_mut(*tag) {
-                slot.state = State::Acked;
+                slot.acked();
             }
         }
         acks.single = rest;
         acks
     }
 
-    /// When the delivery came that stands longest.
+    /// When the delivery came that has been unsettled longest.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.slots.front().map(|slot| slot.arrived)
+        self.get(self.floor).map(|slot| slot.arrived)
     }
 
-    /// All deliveries with their tags.
+    /// All deliveries whose acks are not out, with their tags.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Slot)> {
-        (self.first..).zip(&self.slots)
+        let place = self.place(self.floor).unwrap_or_default();
+        (self.floor..).zip(self.slots.range(place.min(self.slots.len())..))
     }
 
     /// Empties it for a new channel.
     pub(super) fn take(&mut self) -> impl Iterator<Item = (u64, Slot)> + use<> {
-        let ring = std::mem::replace(self, Self::new());
+        let ring = std::mem::replace(self, Self::new(self.window));
         (ring.first..).zip(ring.slots)
     }
+}
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+impl Slot {
+    pub(super) const fn new(
+        state: State,
+        attempt: u32,
+        message: Arc<Message>,
+        arrived: Instant,
+    ) -> Self {
+        Self { state, attempt, message: Some(message), arrived, alias: None }
+    }
+
+    /// The key, where those count.
+    pub(super) fn key(&self, keyed: bool) -> Option<&Bytes> {
+        self.message.as_ref().filter(|_| keyed)?.key.as_ref()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, |message| message.bytes())
+    }
+
+    fn acked(&mut self) {
+        self.state = State::Acked;
+        self.message.take_if(|message| message.bytes() > MOST_KEPT);
     }
 }
 
@@ -186,11 +217,11 @@ mod tests {
 
     fn slot() -> Slot {
         let message = Arc::new(Message::new(Subject::from_static("tasks.n"), ""));
-        Slot { state: State::Waiting, attempt: 1, message, arrived: Instant::now(), alias: None }
+        Slot::new(State::Waiting, 1, message, Instant::now())
     }
 
     fn ring(count: u64) -> Ring {
-        let mut ring = Ring::new();
+        let mut ring = Ring::new(8);
         (1..=count).for_each(|tag| assert_eq!(ring.push(slot()), tag));
         ring
     }
@@ -207,19 +238,27 @@ mod tests {
         assert_eq!(ring.take_acks(), Acks { up_to: Some((4, false)), single: vec![] });
         ring.finish(6);
         assert_eq!(ring.take_acks(), Acks { up_to: Some((6, false)), single: vec![] });
-        assert!(ring.is_empty());
+        assert_eq!(ring.iter().count(), 0);
     }
 
     #[test]
-    fn each_delivery_is_taken_once_and_again_when_it_waits_again() {
-        let mut ring = ring(3);
-        assert_eq!((ring.next_waiting(), ring.next_waiting()), (Some(1), Some(2)));
-        ring.rewind(1);
+    fn each_delivery_is_taken_once() {
+        let mut ring = ring(2);
         ring.finish(1);
-        assert_eq!((ring.next_waiting(), ring.next_waiting()), (Some(2), Some(3)));
-        assert_eq!(ring.next_waiting(), None);
+        assert_eq!((ring.next_waiting(), ring.next_waiting()), (Some(2), None));
         ring.push(slot());
-        assert_eq!(ring.next_waiting(), Some(4));
+        assert_eq!(ring.next_waiting(), Some(3));
+    }
+
+    #[test]
+    fn an_acked_delivery_is_kept_until_the_server_must_know() {
+        let mut ring = Ring::new(2);
+        for tag in 1..=5 {
+            ring.push(slot());
+            ring.finish(tag);
+            ring.take_acks();
+        }
+        assert_eq!(ring.take().map(|(tag, _)| tag).collect::<Vec<_>>(), [4, 5]);
     }
 
     proptest! {
@@ -229,7 +268,7 @@ mod tests {
         fn every_ack_covers_what_is_done_once_and_nothing_else(
             steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 1..200),
         ) {
-            let mut ring = Ring::new();
+            let mut ring = Ring::new(8);
             let (mut out, mut done): (BTreeSet<u64>, BTreeSet<u64>) = Default::default();
             for (what, which) in steps {
                 match what {

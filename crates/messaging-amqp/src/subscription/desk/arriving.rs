@@ -46,7 +46,9 @@ impl Desk {
         let open = state.phase == Phase::Open;
         let Some(lane) = state.lanes.get_mut(number as usize) else { return false };
         let Some(message) = arrival.message else {
-            lane.ring.push(Slot::new(SlotState::Done, 1, passed(), now));
+            let alias = None;
+            let (state, attempt, message) = (SlotState::Done, 1, None);
+            lane.ring.push(Slot { state, attempt, message, arrived: now, alias });
             return true;
         };
         if arrival.returns > 0
@@ -133,24 +135,8 @@ impl Desk {
         let keyed = matches!(self.returning, Returning::InPlace { keyed: true, .. });
         let Some(slot) = lane.ring.get_mut(tag) else { return };
         slot.state = SlotState::Withheld;
-        if lane.order.admit(tag, slot.message.key.as_ref().filter(|_| keyed)) {
+        if lane.order.admit(tag, slot.key(keyed)) {
             lane.order.delay(tag, at);
         }
     }
-}
-
-impl Slot {
-    pub(super) const fn new(
-        state: SlotState,
-        attempt: u32,
-        message: Arc<Message>,
-        arrived: Instant,
-    ) -> Self {
-        Self { state, attempt, message, arrived, alias: None }
-    }
-}
-
-/// What stands in the place of a message that nobody sees.
-fn passed() -> Arc<Message> {
-    Arc::new(Message::new(messaging_core::Subject::from_static("passed"), ""))
 }

@@ -1,7 +1,5 @@
 //! The end of a subscription.
 
-use std::sync::Arc;
-
 use messaging_core::Error;
 
 use super::super::ring::State as SlotState;
@@ -86,9 +84,10 @@ impl State {
     pub(super) fn send_back(&mut self, number: usize, tag: u64) {
         let Some(lane) = self.lanes.get_mut(number) else { return };
         let Some(slot) = lane.ring.get_mut(tag) else { return };
+        let Some(message) = slot.message.clone() else { return };
         slot.state = SlotState::Copying;
         let of = slot.alias.unwrap_or((lane.epoch, tag));
-        let (attempt, message) = (slot.attempt, Arc::clone(&slot.message));
+        let attempt = slot.attempt;
         let lane = u32::try_from(number).unwrap_or_default();
         self.copy(Copy { lane, of, to: Target::Group, attempt, message, confirm: None });
     }

@@ -33,7 +33,7 @@ impl Desk {
             if in_place && slot.state == SlotState::InHand {
                 slot.state = SlotState::Waiting;
                 lost += 1;
-                state.bytes -= slot.message.bytes();
+                state.bytes -= slot.bytes();
             }
             lane.past.remember((epoch, tag), slot, delayed.get(&tag).copied());
         }
@@ -102,7 +102,7 @@ impl Desk {
                         {
                             slot.attempt += 1;
                             state.in_hand -= 1;
-                            state.bytes -= slot.message.bytes();
+                            state.bytes -= slot.bytes();
                             expired.taken += 1;
                         }
                         state.send_back(number, tag);

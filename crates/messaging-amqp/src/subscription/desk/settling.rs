@@ -56,7 +56,7 @@ impl Desk {
         };
         let known = lane.ring.has_acks() || !state.copies.is_empty();
         state.in_hand -= 1;
-        state.bytes -= slot.message.bytes();
+        state.bytes -= slot.bytes();
         if slot.alias.is_some() && settle.how == Settlement::Ack {
             lane.past.forget_tag(alias);
         }
@@ -89,7 +89,7 @@ impl Desk {
         if let Some((keyed, _)) = in_place
             && matches!(how, Settlement::Ack | Settlement::Reject { .. })
         {
-            lane.order.finish(slot.message.key.as_ref().filter(|_| keyed));
+            lane.order.finish(slot.key(keyed));
         }
         let to = match (how, in_place) {
             (Settlement::Ack, _) => {
@@ -122,8 +122,8 @@ impl Desk {
                 Target::Group
             }
         };
+        let Some(message) = slot.message.clone() else { return };
         slot.state = SlotState::Copying;
-        let message = std::sync::Arc::clone(&slot.message);
         let attempt = slot.attempt;
         state.copy(Copy { lane: number, of, to, attempt, message, confirm });
     }
