@@ -11,7 +11,7 @@
 //! | V5 | (counted only) what became of publishes with an unknown outcome |
 //! | V6 | messages of a key delivered in another order than they were published |
 //! | V7 | a message handled twice without a reason |
-//! | V9 | losses that an at-most-once subscription did not report, or reported and did not have |
+//! | V9 | losses that an at-most-once subscription did not report in time, or reported and did not have |
 //! | V10 | a call without an end, no work after a fault, silence while messages wait |
 //! | V11 | a process that takes or logs more than it may |
 //! | V12 | a message that ended in two ways |

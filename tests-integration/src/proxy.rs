@@ -70,6 +70,8 @@ struct Orders {
     set: u64,
     /// The last end of all connections, and its number.
     cut: Option<(Cut, u64)>,
+    /// Where new connections lead to.
+    server: Option<SocketAddr>,
 }
 
 impl Proxy {
@@ -78,15 +80,30 @@ impl Proxy {
     /// # Errors
     /// When there is none.
     pub async fn start(server: SocketAddr) -> io::Result<Self> {
+        let proxy = Self::open().await?;
+        proxy.lead_to(server);
+        Ok(proxy)
+    }
+
+    /// Starts to listen before its server is known; until then it ends every connection.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn open() -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (orders, ordered) = watch::channel(Orders::default());
         let (count, links) = watch::channel(0);
         let (hears, listening) = watch::channel(true);
         let mut accepting = JoinSet::new();
-        let door = Door { address, server, ordered, count: Arc::new(count), hears };
+        let door = Door { address, ordered, count: Arc::new(count), hears };
         accepting.spawn(door.keep(listener));
         Ok(Self { address, orders, links, listening, _accepting: accepting })
+    }
+
+    /// Leads new connections to this server.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.orders.send_modify(|orders| orders.server = Some(server));
     }
 
     /// Where clients connect to.
@@ -123,7 +140,6 @@ impl Proxy {
 /// The side that clients come in by.
 struct Door {
     address: SocketAddr,
-    server: SocketAddr,
     ordered: watch::Receiver<Orders>,
     count: Arc<watch::Sender<usize>>,
     hears: watch::Sender<bool>,
@@ -147,9 +163,9 @@ impl Door {
                 accepted = accept(listener.as_ref()) => if let Ok((client, _)) = accepted {
                     self.count.send_modify(|count| *count += 1);
                     let counted = Counted(Arc::clone(&self.count));
-                    let (server, ordered) = (self.server, self.ordered.clone());
+                    let ordered = self.ordered.clone();
                     links.spawn(async move {
-                        link::run(client, server, ordered).await;
+                        link::run(client, ordered).await;
                         drop(counted);
                     });
                 },

@@ -68,8 +68,8 @@ pub(super) struct Subscription {
     pub(super) stories: BTreeMap<Id, Story>,
     /// When it got something, in order.
     pub(super) delivered: Vec<u64>,
-    /// What its gaps add up to; `None` once one did not say how many.
-    pub(super) gaps: Option<u64>,
+    /// When it was told that it missed messages, in order, and how many where it was said.
+    pub(super) gaps: Vec<(u64, Option<u64>)>,
 }
 
 /// What one subscription did with one message.
@@ -135,7 +135,6 @@ impl Index {
                 let patterns = Patterns::new(patterns).ok();
                 *entry =
                     Subscription { patterns, lossy, ordered, since: at, ..Subscription::default() };
-                entry.gaps = Some(0);
             }
             What::Unsubscribed { subscription } => {
                 self.subscriptions.entry(subscription.clone()).or_default().until = Some(at);
@@ -158,7 +157,7 @@ impl Index {
             }
             What::Gap { subscription, missed } => {
                 let entry = self.subscriptions.entry(subscription.clone()).or_default();
-                entry.gaps = entry.gaps.zip(*missed).map(|(sum, missed)| sum + missed);
+                entry.gaps.push((at, *missed));
             }
             What::FaultBegan { fault } => {
                 self.faults.push(Fault { name: fault.clone(), began: at, ended: None });

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::history::{Event, History, Id};
 use super::index::Index;
-use super::rules::{duplicates, liveness, order, unknown};
+use super::rules::{duplicates, gaps, liveness, lost, order, unknown};
 
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +20,13 @@ pub struct Report {
     pub vanished: u64,
     /// Messages that were handled again without having been given back.
     pub duplicates: u64,
+    /// How many messages were lost to subscriptions (V1), by the first fault that was not over when
+    /// they were confirmed.
+    pub lost_by: BTreeMap<String, u64>,
+    /// How many messages at-most-once subscriptions missed, which is allowed if they were told.
+    pub missed: u64,
+    /// How often they were told.
+    pub gaps: u64,
     /// Messages of ordered subscriptions that had one before them.
     pub order_checked: u64,
     /// What came first after each fault.
@@ -126,6 +133,9 @@ impl<'a> Findings<'a> {
             recovered,
             vanished,
             duplicates: duplicates::count(index),
+            lost_by: lost::by_fault(index),
+            missed: gaps::count(index),
+            gaps: index.subscriptions.values().map(|s| s.gaps.len() as u64).sum(),
             order_checked: order::count(index),
             recoveries: liveness::recoveries(index),
             findings: findings.collect(),

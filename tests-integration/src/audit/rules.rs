@@ -2,11 +2,11 @@
 
 mod conservation;
 pub(super) mod duplicates;
-mod gaps;
+pub(super) mod gaps;
 mod ghosts;
 pub(super) mod liveness;
 mod log;
-mod lost;
+pub(super) mod lost;
 pub(super) mod order;
 mod phantoms;
 mod premature;

@@ -1,7 +1,6 @@
 //! One connection through the proxy.
 
 use std::io;
-use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -12,8 +11,10 @@ use tokio::time::sleep;
 use super::{Cut, Mode, Orders, Way};
 
 /// Connects to the server and passes bytes both ways until one side or the proxy ends it.
-pub(super) async fn run(client: TcpStream, server: SocketAddr, orders: watch::Receiver<Orders>) {
-    let since = orders.borrow().cut.map_or(0, |(_, number)| number);
+pub(super) async fn run(client: TcpStream, orders: watch::Receiver<Orders>) {
+    let Orders { cut: last, server, .. } = *orders.borrow();
+    let Some(server) = server else { return };
+    let since = last.map_or(0, |(_, number)| number);
     let mut ends = orders.clone();
     let connected = tokio::select! {
         connected = TcpStream::connect(server) => connected,

@@ -117,6 +117,40 @@ fn losses_that_are_not_told_and_told_losses_that_are_none_are_found() {
 }
 
 #[test]
+fn a_loss_is_told_before_anything_later_comes() {
+    let lossy = || Story::with(true, false);
+    let two = |mut story: Story| {
+        story.publish(1, Outcome::Ok).publish(2, Outcome::Ok);
+        story
+    };
+    two(lossy()).gap(None).deliver(2).holds();
+    two(lossy()).deliver(2).gap(None).breaks(&["V9"]);
+    // Told before it was published: that was another loss.
+    lossy().gap(None).publish(1, Outcome::Ok).breaks(&["V9"]);
+    // One gap covers all that were missed until then, and none that are missed later.
+    two(lossy()).gap(None).publish(3, Outcome::Ok).deliver(3).holds();
+    two(lossy())
+        .gap(None)
+        .publish(3, Outcome::Ok)
+        .publish(4, Outcome::Ok)
+        .deliver(4)
+        .breaks(&["V9"]);
+    let mut report = two(lossy());
+    let report = audit(&History(report.gap(None).deliver(2).0.clone()), &Promise::default());
+    assert_eq!((report.missed, report.gaps), (1, 1));
+}
+
+#[test]
+fn a_loss_is_put_down_to_the_fault_that_came_next() {
+    let mut story = consumer();
+    story.fault(true).fault(false).publish(1, Outcome::Ok).fault(true).publish(2, Outcome::Ok);
+    story.fault(false).publish(3, Outcome::Ok);
+    let report = audit(&History(story.0), &Promise::default());
+    let by: Vec<_> = report.lost_by.into_iter().collect();
+    assert_eq!(by, [("kill".to_owned(), 2), ("no fault".to_owned(), 1)]);
+}
+
+#[test]
 fn a_message_that_ended_in_two_ways_is_found() {
     consumer().publish(1, Outcome::Ok).handle(1).fate(1, Fate::Parked).breaks(&["V12"]);
     let mut twice = consumer();

@@ -79,6 +79,18 @@ impl Options {
         }
     }
 
+    /// How many brokers of RabbitMQ or Kafka; Redis has modes instead.
+    #[must_use]
+    pub const fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// How the Redis servers stand to each other.
+    #[must_use]
+    pub const fn redis_mode(&self) -> RedisMode {
+        self.redis_mode
+    }
+
     /// As many RabbitMQ or Kafka nodes, in one cluster; Redis has modes instead.
     #[must_use]
     pub fn with_nodes(mut self, nodes: usize) -> Self {

@@ -116,7 +116,12 @@ pub(super) fn cli(brokers: &Brokers) -> Result<Command, String> {
     }
     let mut servers = brokers.servers().into_iter();
     let server = servers.find(|node| brokers.state(node) == Ok(State::Up));
-    let port = brokers.address(server.ok_or("no Redis server answers")?)?.port().to_string();
+    cli_of(brokers, server.ok_or("no Redis server answers")?)
+}
+
+/// `redis-cli` for one server.
+pub(super) fn cli_of(brokers: &Brokers, server: &str) -> Result<Command, String> {
+    let port = brokers.address(server)?.port().to_string();
     let mut command = Command::new(install::program("redis-cli", "redis-tools")?);
     command.args(["-h", "127.0.0.1", "-p", &port]).env("REDISCLI_AUTH", &brokers.plan.password);
     if brokers.plan.options.redis_mode == RedisMode::Cluster {

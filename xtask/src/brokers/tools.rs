@@ -20,6 +20,21 @@ impl Brokers {
         Ok(command)
     }
 
+    /// `redis-cli`, connected to that server.
+    ///
+    /// # Errors
+    ///
+    /// When these are no Redis servers, or there is none of that name.
+    pub fn redis_cli_of<S: AsRef<OsStr>>(
+        &self,
+        server: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Command, String> {
+        let mut command = redis::cli_of(self, server)?;
+        command.args(args);
+        Ok(command)
+    }
+
     /// A tool of Kafka's, as `kafka-NAME.sh`, connected to the brokers.
     ///
     /// # Errors

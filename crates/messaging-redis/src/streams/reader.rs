@@ -15,6 +15,7 @@ use super::desk::Fetched;
 use super::groups;
 use super::keeper::tell_trimmed;
 use super::member::Member;
+use super::scripts::{TAKE_AGAIN, call};
 use crate::backoff::Backoff;
 use crate::connection::Link;
 use crate::error::from_client;
@@ -25,6 +26,9 @@ const BLOCK: Duration = Duration::from_secs(2);
 
 /// The most entries of a lane fetched in one piece.
 const MOST: usize = 1_024;
+
+/// The most entries taken again in one piece.
+const PIECE: usize = 256;
 
 /// Reads until the subscription ends. `only` is the lane of this reader where each has its own, as
 /// on a cluster.
@@ -165,31 +169,25 @@ async fn recover(member: &Member, link: &mut Link) -> Result<(), Broken> {
             member.may_have_lost();
             return Ok(());
         };
+        let listed = array(pending).into_iter().map(array);
+        let unknown = listed.filter_map(|entry| entry.first().and_then(EntryId::of));
+        let unknown: Vec<EntryId> = unknown.filter(|id| !member.desk.knows(lane, *id)).collect();
         let mut lost = Vec::new();
-        for entry in array(pending) {
-            let parts = array(entry);
-            let (Some(id), Some(attempt)) =
-                (parts.first().and_then(EntryId::of), parts.get(3).and_then(number))
-            else {
-                continue;
-            };
-            if member.desk.knows(lane, id) {
-                continue;
+        for some in unknown.chunks(PIECE) {
+            let mut command = call(TAKE_AGAIN, &[&place.key]);
+            command.arg(&member.group.name).arg(&member.consumer);
+            for id in some {
+                command.arg(id.to_string());
             }
-            let mut command = redis::cmd("XCLAIM");
-            command.arg(&place.key).arg(&member.group.name).arg(&member.consumer).arg(0);
-            command.arg(id.to_string()).arg("RETRYCOUNT").arg(attempt);
-            let Ok(claimed) = link.run(&command, "recover").await else {
+            let Ok(answer) = link.run(&command, "recover").await else {
                 member.may_have_lost();
                 return Ok(());
             };
-            let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
-            let claimed = array(claimed);
-            tell_trimmed(member, Some(i64::from(claimed.is_empty())));
-            let fields = claimed.into_iter().next().map(array).unwrap_or_default();
-            let fetched = fields.into_iter().nth(1);
-            let fetched = fetched.and_then(|fields| member.accept(lane, id, fields, attempt));
-            lost.extend(fetched.map(|fetched| (fetched, Duration::ZERO)));
+            let mut parts = array(answer).into_iter();
+            let taken = parts.next().map(|entries| member.accept_all(lane, entries));
+            let taken = taken.unwrap_or_default().into_iter();
+            lost.extend(taken.map(|(fetched, _)| (fetched, Duration::ZERO)));
+            tell_trimmed(member, parts.next().as_ref().and_then(number));
         }
         member.desk.inherited(lost);
     }

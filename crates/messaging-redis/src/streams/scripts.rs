@@ -47,6 +47,20 @@ pub(super) const KEEP: &str = concat!(
 pub(super) const IS_OURS: &str =
     "return #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2])";
 
+/// Takes entries once more that were delivered to us and did not arrive; not those that were settled
+/// or handed on since they were listed. KEYS: lane. ARGV: group, consumer, ids.
+/// Gives entries as {id, fields, attempt}, and how many were trimmed.
+pub(super) const TAKE_AGAIN: &str = "local out, gone = {}, 0 \
+     for i = 3, #ARGV do \
+       local p = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])[1] \
+       if p then \
+         local e = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, p[1], 'RETRYCOUNT', p[4]) \
+         if e[1] then out[#out + 1] = {p[1], e[1][2], p[4]} else \
+           gone = gone + 1 redis.call('XACK', KEYS[1], ARGV[1], p[1]) end \
+       end \
+     end \
+     return {out, gone}";
+
 /// Takes entries whose time has come. An entry that was in the hands of dead members twice goes out
 /// alone of its lane, so that one which kills its members is found and its neighbours are not blamed.
 /// KEYS: lane, due, suspects, trial. ARGV: group, consumer, how many.

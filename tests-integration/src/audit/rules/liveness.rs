@@ -37,7 +37,7 @@ pub(in super::super) fn recoveries(index: &Index) -> Vec<Recovery> {
         .iter()
         .map(|fault| {
             let since = fault.ended.unwrap_or(u64::MAX);
-            let delivered = index.subscriptions.values().filter(|s| !s.lossy);
+            let delivered = index.subscriptions.values();
             let delivered = delivered.map(|s| first_since(&s.delivered, since));
             Recovery {
                 fault: fault.name.clone(),

@@ -12,6 +12,7 @@ mod growth;
 mod latency;
 mod ours;
 mod processes;
+mod rabbitmq;
 mod redis;
 mod table;
 mod throughput;
@@ -27,7 +28,7 @@ use crate::table::{Row, Table};
 #[command(name = "cargo xtask bench")]
 struct Args {
     /// The backend
-    #[arg(value_parser = ["memory", "redis"])]
+    #[arg(value_parser = ["memory", "redis", "rabbitmq"])]
     backend: String,
     /// Print the table as JSON
     #[arg(long)]
@@ -54,10 +55,16 @@ const MEMORY: &[Part] = &[
 
 const REDIS: &[Part] = &[("redis", redis::rows)];
 
+const RABBITMQ: &[Part] = &[("rabbitmq", rabbitmq::rows)];
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut table = Table::default();
-    let parts = if args.backend == "memory" { MEMORY } else { REDIS };
+    let parts = match &*args.backend {
+        "memory" => MEMORY,
+        "redis" => REDIS,
+        _ => RABBITMQ,
+    };
     for (name, measure) in parts.iter().filter(|(name, _)| name.contains(&args.row)) {
         eprintln!("measuring {name} …");
         table.rows.extend(measure());

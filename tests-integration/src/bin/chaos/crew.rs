@@ -11,12 +11,15 @@ use crate::group::Group;
 use crate::identity::Identity;
 use crate::inspector::Inspector;
 use crate::ledger::{Ledger, Member};
+use crate::listener::Listener;
 use crate::publisher::{LINES, Publisher};
 use crate::role::{Control, Order, Role};
 
 /// Starts processes, and keeps the consumers.
 pub(crate) struct Crew {
     pub(crate) ledger: Arc<Ledger>,
+    /// Who gets messages.
+    pub(crate) groups: &'static [Group],
     pub(crate) identity: Identity,
     pub(crate) control: Option<Control>,
     pub(crate) env: Vec<(String, String)>,
@@ -43,16 +46,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 impl Crew {
     pub(crate) fn new(
         ledger: Arc<Ledger>,
+        groups: &'static [Group],
         identity: Identity,
         control: Option<Control>,
         env: Vec<(String, String)>,
     ) -> Self {
-        Self { ledger, identity, control, env, places: Vec::new(), next: 0, troubles: Vec::new() }
+        let (places, troubles) = (Vec::new(), Vec::new());
+        Self { ledger, groups, identity, control, env, places, next: 0, troubles }
     }
 
     /// Starts every consumer and waits until all are subscribed.
     pub(crate) async fn gather(&mut self) -> Result<(), String> {
-        for group in Group::ALL {
+        for &group in self.groups {
             for number in 1..=group.members() {
                 let child = self.consumer(group, number)?;
                 self.places.push(Place { group, number, child });
@@ -129,7 +134,10 @@ impl Crew {
 
     fn consumer(&mut self, group: Group, number: u32) -> Result<Child, String> {
         let (identity, control) = (self.identity, self.control);
-        let role = Role::Consumer(Consumer { identity, group, control });
+        let role = match group.is_lossy() {
+            true => Role::Listener(Listener { identity, control }),
+            false => Role::Consumer(Consumer { identity, group, control }),
+        };
         self.start(&format!("{}-{number}", group.name()), &role)
     }
 

@@ -1,4 +1,5 @@
-//! Which faults a run has, and when.
+//! Which faults there are, and when a run has which. One that only some backends have is carried
+//! out by [`Backend::strike`](crate::backend::Backend::strike).
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +15,10 @@ pub(crate) enum Kind {
     ServerKill,
     /// The server stops in order and is started again
     ServerRestart,
+    /// SIGSTOP of the server, then SIGCONT
+    ServerPause,
+    /// SIGKILL of the server that leads, which comes back after another one has taken over
+    Failover,
     /// SIGKILL of a consumer, in whose place a new one starts
     ConsumerKill,
     /// SIGSTOP of a consumer, then SIGCONT
@@ -31,12 +36,20 @@ impl Kind {
         match self {
             Self::ServerKill => "server-kill",
             Self::ServerRestart => "server-restart",
+            Self::ServerPause => "server-pause",
+            Self::Failover => "failover",
             Self::ConsumerKill => "consumer-kill",
             Self::ConsumerPause => "consumer-pause",
             Self::Reset => "reset",
             Self::HalfOpen => "half-open",
             Self::Cut => "cut",
         }
+    }
+
+    /// The kind of the fault that is called so.
+    pub(crate) fn of(fault: &str) -> Option<Self> {
+        let (kind, _) = fault.split_once(' ')?;
+        Self::value_variants().iter().copied().find(|known| known.name() == kind)
     }
 
     /// Whether it is made by the proxy.
@@ -49,14 +62,23 @@ impl Kind {
         matches!(self, Self::ConsumerKill | Self::ConsumerPause)
     }
 
+    /// Whether it meets a server itself.
+    pub(crate) const fn is_of_server(self) -> bool {
+        !self.is_of_network() && !self.is_of_consumer()
+    }
+
+    /// Whether a server ends without warning.
+    pub(crate) const fn is_server_kill(self) -> bool {
+        matches!(self, Self::ServerKill | Self::Failover)
+    }
+
     /// How long it lasts.
     fn duration(self, dice: &mut Dice) -> Duration {
         match self {
-            Self::ServerKill | Self::ServerRestart => dice.millis(0, 1_500),
+            Self::ServerKill | Self::ServerRestart | Self::Failover => dice.millis(0, 1_500),
             Self::ConsumerKill => dice.millis(0, 500),
-            Self::ConsumerPause => dice.millis(500, 15_000),
+            Self::ConsumerPause | Self::ServerPause | Self::HalfOpen => dice.millis(500, 15_000),
             Self::Reset => Duration::ZERO,
-            Self::HalfOpen => dice.millis(500, 15_000),
             Self::Cut => dice.millis(0, 2_000),
         }
     }

@@ -1,21 +1,30 @@
 use serde::{Deserialize, Serialize};
 
-/// The two groups that work side by side; each gets every message.
+/// Who gets messages. Groups work side by side, and each gets every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Group {
     /// Its members compete.
     Pool,
     /// It keeps the order of each key.
     Keyed,
+    /// No group: one that listens, at most once.
+    Listener,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 2] = [Self::Pool, Self::Keyed];
+    pub(crate) const ALL: [Self; 3] = [Self::Pool, Self::Keyed, Self::Listener];
+
+    /// Those of a backend that delivers at least once.
+    pub(crate) const AT_LEAST_ONCE: &[Self] = &[Self::Pool, Self::Keyed];
+
+    /// Those of a backend that delivers at most once.
+    pub(crate) const AT_MOST_ONCE: &[Self] = &[Self::Listener];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Pool => "pool",
             Self::Keyed => "keyed",
+            Self::Listener => "listener",
         }
     }
 
@@ -28,11 +37,16 @@ impl Group {
         match self {
             Self::Pool => 3,
             Self::Keyed => LANES,
+            Self::Listener => 1,
         }
     }
 
     pub(crate) const fn is_ordered(self) -> bool {
         matches!(self, Self::Keyed)
+    }
+
+    pub(crate) const fn is_lossy(self) -> bool {
+        matches!(self, Self::Listener)
     }
 }
 

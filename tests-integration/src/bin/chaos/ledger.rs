@@ -29,7 +29,7 @@ pub(crate) struct Seen {
     /// When a publish was last confirmed.
     pub(crate) confirmed: u64,
     /// When each group last got something.
-    pub(crate) delivered: [u64; 2],
+    pub(crate) delivered: [u64; Group::ALL.len()],
     /// How many processes have said that they are ready.
     pub(crate) ready: u64,
     /// What waits, as the inspector says.
@@ -83,6 +83,11 @@ impl Ledger {
         self.lock().publishes.was_open(at, |_| true)
     }
 
+    /// Whether a publish was called and without an answer at any time between two not long ago.
+    pub(crate) fn were_publishes(&self, from: u64, to: u64) -> bool {
+        self.lock().publishes.was_open_within(from, to, |_| true)
+    }
+
     /// Whether a delivery was without an end at a time not long ago: anybody's, or one member's.
     pub(crate) fn was_unsettled(&self, at: u64, of: Option<Member>) -> bool {
         self.lock().deliveries.was_open(at, |(owner, ..)| of.is_none_or(|of| of == *owner))
@@ -116,6 +121,12 @@ impl Ledger {
 }
 
 impl Seen {
+    /// Whether each of these groups got something since then.
+    pub(crate) fn all_got(&self, groups: &[Group], since: u64) -> bool {
+        let last = |group: &Group| self.delivered.get(*group as usize).copied();
+        groups.iter().filter_map(last).all(|at| at >= since)
+    }
+
     fn add(&mut self, record: &Record) {
         match record.saying {
             Saying::Published { outcome, .. } => {
@@ -136,6 +147,7 @@ impl Seen {
             | Saying::Handled { .. }
             | Saying::Acking { .. }
             | Saying::GivenBack { .. }
+            | Saying::Gap { .. }
             | Saying::Parked { .. } => {}
         }
     }
@@ -152,6 +164,7 @@ impl State {
             Saying::Ready => drop(self.ready.insert(member, at)),
             Saying::Acking { .. }
             | Saying::GivenBack { .. }
+            | Saying::Gap { .. }
             | Saying::Parked { .. }
             | Saying::Lag(_)
             | Saying::Drained => {}
@@ -180,6 +193,7 @@ fn what(saying: Saying) -> Option<What> {
         Saying::Parked { group, id } => {
             What::Ended { subscription: of(group), id, fate: Fate::Parked }
         }
+        Saying::Gap { group, missed } => What::Gap { subscription: of(group), missed },
         Saying::Ready | Saying::Lag(_) | Saying::Drained => return None,
     })
 }
@@ -189,7 +203,7 @@ pub(crate) fn subscribed(group: Group) -> What {
     What::Subscribed {
         subscription: group.name().to_owned(),
         patterns: vec![PATTERN.to_owned()],
-        lossy: false,
+        lossy: group.is_lossy(),
         ordered: group.is_ordered(),
     }
 }
@@ -230,10 +244,14 @@ impl<K: Copy + Eq + std::hash::Hash> Open<K> {
     }
 
     fn was_open(&self, at: u64, belongs: impl Fn(&K) -> bool) -> bool {
+        self.was_open_within(at, at, belongs)
+    }
+
+    fn was_open_within(&self, from: u64, to: u64, belongs: impl Fn(&K) -> bool) -> bool {
         let mut still = self.open.iter();
         let mut ended = self.closed.iter().rev();
-        still.any(|(key, began)| *began <= at && belongs(key))
-            || ended.any(|(key, began, ended)| *began <= at && *ended >= at && belongs(key))
+        still.any(|(key, began)| *began <= to && belongs(key))
+            || ended.any(|(key, began, ended)| *began <= to && *ended >= from && belongs(key))
     }
 }
 
@@ -252,5 +270,6 @@ mod tests {
         assert!(!open.was_open(40, |key| *key == 'a'));
         open.close_all(50, |_| true);
         assert!(open.was_open(45, |key| *key == 'b') && !was_open(&open, 60));
+        assert!(open.was_open_within(48, 60, |key| *key == 'b'));
     }
 }

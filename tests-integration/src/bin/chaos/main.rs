@@ -4,6 +4,7 @@
 //! Publishers and consumers are processes of their own: this program again, in a role. What they do
 //! they say before they do it, over a pipe; this process takes it down and lets the auditor judge.
 
+mod backend;
 mod child;
 mod clock;
 mod consumer;
@@ -14,10 +15,10 @@ mod group;
 mod identity;
 mod inspector;
 mod ledger;
+mod listener;
 mod nature;
 mod pacer;
 mod publisher;
-mod readback;
 mod role;
 mod run;
 mod site;
@@ -34,11 +35,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use messaging::Error;
 use tests_integration::audit::Verdict;
+use xtask::brokers::Wanted;
 
+use crate::backend::{ALL, Backend, Wish, named};
 use crate::faults::{Kind, schedule};
 use crate::role::{Control, Role};
 use crate::run::{Plan, run};
-use crate::site::BACKENDS;
 use crate::summary::Summary;
 
 /// Kills servers and consumers while messages flow, and judges what became of every one.
@@ -49,7 +51,7 @@ use crate::summary::Summary;
 struct Args {
     /// The backend
     #[arg(required_unless_present = "role", value_parser = backend)]
-    backend: Option<String>,
+    backend: Option<&'static dyn Backend>,
     /// How many faults
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
@@ -59,16 +61,16 @@ struct Args {
     /// What everything that is left to chance follows from
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Which faults, evenly
+    /// Which faults, evenly (unset: kills of the server and of consumers; on redis, of the server
+    /// and resets)
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    #[arg(default_values_t = [Kind::ServerKill, Kind::ConsumerKill])]
     faults: Vec<Kind>,
     /// Make a mistake that has to be found
     #[arg(long)]
     control: Option<Control>,
-    /// When the server writes to the disk
-    #[arg(long, default_value = "always", value_parser = ["always", "everysec", "no"])]
-    fsync: String,
+    /// When Redis writes to the disk (unset: always)
+    #[arg(long, value_parser = ["always", "everysec", "no"])]
+    fsync: Option<String>,
     /// The most messages a second
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
@@ -78,27 +80,33 @@ struct Args {
     /// Keep what happened in this file, as a line of JSON for each event
     #[arg(long, value_name = "FILE")]
     history: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    wanted: Wanted,
     /// What a process of a run is
     #[arg(long, hide = true)]
     role: Option<String>,
 }
 
-fn backend(name: &str) -> Result<String, String> {
-    if BACKENDS.contains(&name) {
-        return Ok(name.to_owned());
-    }
+fn backend(name: &str) -> Result<&'static dyn Backend, String> {
     let why = match name {
         "memory" => "it ends with its process, so nothing of it can be killed",
         _ => "it is unknown",
     };
-    Err(format!("{why} (accepted: {})", BACKENDS.join(", ")))
+    let all = || ALL.map(Backend::name).join(", ");
+    named(name).ok_or_else(|| format!("{why} (accepted: {})", all()))
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let ended = match &args.role {
         Some(role) => play(role),
-        None => chaos(args),
+        None => match planned(args) {
+            Ok((plan, output)) => chaos(plan, &output),
+            Err(error) => {
+                say(&error);
+                return ExitCode::from(2);
+            }
+        },
     };
     ended.unwrap_or_else(|error| {
         say(&error);
@@ -120,16 +128,48 @@ fn play(role: &str) -> Result<ExitCode, String> {
     ended.map_err(|error: Error| error.to_string()).map(|()| ExitCode::SUCCESS)
 }
 
+/// What is left for the end of a run.
+struct Output {
+    json: bool,
+    history: Option<std::path::PathBuf>,
+}
+
+/// What is to be done, unless it makes no sense.
+fn planned(args: Args) -> Result<(Plan, Output), String> {
+    let Args { messages, seed, control, fsync, rate, wanted, json, history, .. } = args;
+    let backend = args.backend.ok_or("no backend")?;
+    let all = backend.faults();
+    if let Some(other) = args.faults.iter().find(|kind| !all.contains(kind)) {
+        let all: Vec<&str> = all.iter().map(|kind| kind.name()).collect();
+        return Err(format!(
+            "{} has no fault {other} (accepted: {})",
+            backend.name(),
+            all.join(", ")
+        ));
+    }
+    let kinds =
+        if args.faults.is_empty() { all.get(..2).unwrap_or(all).to_vec() } else { args.faults };
+    if let Some(control) = control.filter(|control| !backend.controls().contains(control)) {
+        let all: Vec<&str> = backend.controls().iter().map(|control| control.name()).collect();
+        let (name, control, all) = (backend.name(), control.name(), all.join(", "));
+        return Err(format!("{control} is no mistake on {name} (accepted: {all})"));
+    }
+    wanted.check(&[backend.broker()])?;
+    let wanted = wanted.options(backend.broker());
+    let faults = schedule(&kinds, args.kills as usize, seed);
+    let wish = Wish { control, fsync, faults: kinds };
+    backend.options(&wish, wanted.clone())?;
+    let plan = Plan { backend, wanted, wish, messages, seed, faults, rate };
+    Ok((plan, Output { json, history }))
+}
+
 #[expect(clippy::print_stdout, reason = "a program talks to its user")]
-fn chaos(args: Args) -> Result<ExitCode, String> {
-    let Args { messages, seed, control, fsync, rate, .. } = args;
-    let backend = args.backend.unwrap_or_default();
-    let faults = schedule(&args.faults, args.kills as usize, seed);
+fn chaos(plan: Plan, output: &Output) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let plan = Plan { backend: backend.clone(), messages, seed, faults, control, fsync, rate };
+    let (backend, seed, control) = (plan.backend, plan.seed, plan.wish.control);
     let ended = runtime.block_on(run(plan))?;
-    if let Some(file) = &args.history {
+    if let Some(file) = &output.history {
         let lines = ended.history.to_json_lines().map_err(|error| error.to_string())?;
         std::fs::write(file, lines).map_err(|error| format!("{}: {error}", file.display()))?;
     }
@@ -143,7 +183,7 @@ fn chaos(args: Args) -> Result<ExitCode, String> {
         }
     }
     println!("{summary}");
-    if args.json {
+    if output.json {
         println!("{}", serde_json::to_string(&summary).map_err(|error| error.to_string())?);
     }
     Ok(match summary.verdict {

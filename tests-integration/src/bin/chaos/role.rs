@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use crate::consumer::{self, Consumer};
 use crate::inspector::{self, Inspector};
+use crate::listener::{self, Listener};
 use crate::publisher::{self, Publisher};
 use crate::wire::Reporter;
 
@@ -19,6 +20,7 @@ use crate::wire::Reporter;
 pub(crate) enum Role {
     Publisher(Publisher),
     Consumer(Consumer),
+    Listener(Listener),
     Inspector(Inspector),
 }
 
@@ -32,6 +34,8 @@ pub(crate) enum Control {
     NoConfirm,
     /// The broker keeps nothing on disk
     Volatile,
+    /// Listeners keep to themselves that they missed something
+    Silent,
 }
 
 impl Control {
@@ -40,6 +44,7 @@ impl Control {
             Self::AckEarly => "ack-early",
             Self::NoConfirm => "no-confirm",
             Self::Volatile => "volatile",
+            Self::Silent => "silent",
         }
     }
 
@@ -48,6 +53,7 @@ impl Control {
         match self {
             Self::AckEarly => "V2",
             Self::NoConfirm | Self::Volatile => "V1",
+            Self::Silent => "V9",
         }
     }
 }
@@ -88,6 +94,7 @@ impl Role {
                 publisher::run(&broker, publisher, orders, reporter).await?;
             }
             Self::Consumer(consumer) => consumer::run(&broker, consumer, orders, reporter).await?,
+            Self::Listener(listener) => listener::run(&broker, listener, orders, reporter).await?,
             Self::Inspector(inspector) => inspector::run(&broker, inspector, &reporter).await?,
         }
         broker.close().await

@@ -4,30 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tests_integration::audit::{History, What};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use xtask::brokers::Options;
 
+use crate::backend::{Backend, ReadBack, Wish};
 use crate::child::Child;
 use crate::clock;
 use crate::crew::Crew;
 use crate::faults::{Fault, Kind};
-use crate::group::{Group, topology};
+use crate::group::topology;
 use crate::identity::Identity;
 use crate::ledger::{Ledger, subscribed};
 use crate::pacer::Pacer;
-use crate::readback::{ReadBack, read_back, settings};
-use crate::role::Control;
 use crate::site::Site;
 use crate::stalls::Stalls;
 use crate::strike::strike;
 
 /// What is to be done.
 pub(crate) struct Plan {
-    pub(crate) backend: String,
+    pub(crate) backend: &'static dyn Backend,
+    /// Nodes and versions of the brokers.
+    pub(crate) wanted: Options,
+    pub(crate) wish: Wish,
     pub(crate) messages: u64,
     pub(crate) seed: u64,
     pub(crate) faults: Vec<Fault>,
-    pub(crate) control: Option<Control>,
-    pub(crate) fsync: String,
     /// The most messages a second.
     pub(crate) rate: u64,
 }
@@ -37,7 +38,8 @@ pub(crate) struct Ended {
     pub(crate) history: History,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) secrets: Vec<String>,
-    pub(crate) read_back: ReadBack,
+    /// Nothing where nothing is kept.
+    pub(crate) read_back: Option<ReadBack>,
     /// Faults that met something, by kind.
     pub(crate) struck: Vec<Kind>,
     /// Faults that met nothing.
@@ -52,28 +54,31 @@ const QUIET: Duration = Duration::from_secs(10);
 /// The least time for what is around a fault.
 const SHARE: Duration = Duration::from_millis(1_500);
 
+/// How long a fault waits for its share of the messages at most.
+const BEHIND: Duration = Duration::from_secs(30);
+
 /// How often a fault that met nothing is repeated.
 const REPEATS: u64 = 20;
 
 /// Runs the plan. The broker ends with it.
 pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
-    let with_proxy = plan.faults.iter().any(|fault| fault.kind.is_of_network());
-    let site = Site::start(plan.control, &plan.fsync, &topology(), with_proxy).await?;
-    let settings = settings(&site).await?;
+    let site = Site::start(plan.backend, &plan.wish, plan.wanted.clone(), &topology()).await?;
+    let settings = site.settings().await?;
     let identity = Identity { run: clock::now(), seed: plan.seed };
     let ledger = Arc::new(Ledger::default());
     let stalls = Stalls::watch();
-    let env = site.env(&plan.backend)?;
-    let mut crew = Crew::new(Arc::clone(&ledger), identity, plan.control, env);
+    let (groups, control) = (plan.backend.groups(), plan.wish.control);
+    let mut crew = Crew::new(Arc::clone(&ledger), groups, identity, control, site.env()?);
     crew.gather().await?;
-    for group in Group::ALL {
-        ledger.note(subscribed(group));
+    for group in groups {
+        ledger.note(subscribed(*group));
     }
     let pacer = Pacer::start(crew.publishers().await?, plan.messages);
     let (struck, repeated) = strike_all(&plan, &pacer, &site, &mut crew).await?;
     let publishers = pacer.finish().await?;
+    site.heal().await?;
     drain(publishers, &mut crew).await?;
-    let read_back = read_back(&site, &identity).await?;
+    let read_back = site.read_back(identity).await?;
     let secrets = site.secrets();
     let mut troubles = crew.troubles;
     troubles.extend(stalls.trouble());
@@ -101,11 +106,12 @@ async fn strike_all(
     let reserve = plan.messages / (count + 1) / 2;
     let least = plan.messages as f64 / (count + 1) as f64 / plan.rate as f64;
     let least = SHARE.max(Duration::from_secs_f64(least));
-    let mut ahead: Duration = plan.faults.iter().map(|fault| least + fault.duration).sum();
+    let time = |fault: &Fault| least + fault.duration + plan.backend.takes(fault.kind);
+    let mut ahead: Duration = plan.faults.iter().map(time).sum();
     for (number, fault) in (0..).zip(&plan.faults) {
         let per_second = pacer.left() as f64 / (ahead + least).as_secs_f64();
         pacer.set((per_second as u64).clamp(1, plan.rate), reserve);
-        ahead = ahead.saturating_sub(least + fault.duration);
+        ahead = ahead.saturating_sub(time(fault));
         let began = Instant::now();
         sleep_until(began + least * fault.offset / 100).await;
         let mut fault = fault.clone();
@@ -125,6 +131,10 @@ async fn strike_all(
         struck.push(fault.kind);
         progress(crew, number + 1, count, fault.kind);
         sleep_until(began + least).await;
+        // Where publishing is slower than planned, the next fault waits for its share of it.
+        let share = plan.messages * (number + 1) / (count + 1);
+        let is_published = crew.ledger.until(|seen| seen.returned >= share);
+        drop(timeout(BEHIND, is_published).await);
     }
     pacer.set(plan.rate, 0);
     Ok((struck, repeated))
@@ -136,10 +146,15 @@ fn progress(crew: &Crew, number: u64, count: u64, kind: Kind) {
     eprintln!("{number}/{count} {}: {returned} publishes have returned", kind.name());
 }
 
-/// Lets everything arrive at fresh consumers.
+/// Lets everything arrive: at fresh consumers, or at the listeners that were there.
 async fn drain(publishers: Vec<Child>, crew: &mut Crew) -> Result<(), String> {
     for (number, publisher) in (1..).zip(publishers) {
         crew.end(&format!("publisher-{number}"), publisher).await?;
+    }
+    if crew.groups.iter().all(|group| group.is_lossy()) {
+        // Nothing waits anywhere, so there is nothing else to wait for.
+        sleep(QUIET).await;
+        return crew.dismiss().await;
     }
     crew.dismiss().await?;
     crew.ledger.note(What::Draining);

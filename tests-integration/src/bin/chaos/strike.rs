@@ -1,9 +1,8 @@
 //! Carries out one fault.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use tests_integration::audit::What;
 use tests_integration::proxy::{Cut, Mode, Way};
 use tokio::time::{sleep, timeout};
@@ -11,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock;
 use crate::crew::Crew;
 use crate::faults::{Fault, Kind};
-use crate::site::Site;
+use crate::site::{Server, Site};
 
 /// How long traffic may take to come, before or after a fault.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -23,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PIPES: Duration = Duration::from_millis(50);
 
 /// Makes a fault and ends it. Tells whether it met anything: a publish without an answer or a
-/// delivery without an end; for a consumer, one of its own.
+/// delivery without an end; for a consumer, one of its own; for a listener, a publish while it lasted.
 pub(crate) async fn strike(
     fault: &mut Fault,
     name: &str,
@@ -40,49 +39,81 @@ pub(crate) async fn strike(
         }
     };
     drop(timeout(PATIENCE, busy).await);
-    let server = site.process().await?;
+    let server = site.target(fault).await?;
     aim(fault, crew).await;
     let began = begin(name, crew);
-    let ledger = Arc::clone(&crew.ledger);
+    let ledger = &crew.ledger;
     // What is open is known for a short time only.
     let met = async {
         sleep(PIPES).await;
         Ok(ledger.was_unconfirmed(began) || ledger.was_unsettled(began, None))
     };
-    let (ended, met) = tokio::try_join!(strike_site(fault, site, server), met)?;
+    let (ended, met) = tokio::try_join!(strike_site(fault, site, &server), met)?;
     end(name, ended, crew);
+    // Who listens can miss everything that is published while it is not connected.
+    let met = if crew.groups.iter().all(|group| group.is_lossy()) {
+        sleep(PIPES).await;
+        ledger.were_publishes(began, clock::now())
+    } else {
+        met
+    };
     // Whether that took too long is the auditor's to say.
     drop(timeout(LIMIT, recovered(ended, crew)).await);
     Ok(met)
 }
 
 /// Makes a fault of the server or the network, and tells when it was over.
-async fn strike_site(fault: &mut Fault, site: &Site, server: Pid) -> Result<u64, String> {
-    match (fault.kind, &site.proxy) {
-        (Kind::Reset, Some(proxy)) => {
-            proxy.cut(Cut::Reset).await;
-            return Ok(clock::now());
+async fn strike_site(fault: &mut Fault, site: &Site, server: &Server) -> Result<u64, String> {
+    match fault.kind {
+        Kind::Reset => {
+            cut_all(site).await;
+            Ok(clock::now())
         }
-        (Kind::HalfOpen, Some(proxy)) => {
+        Kind::HalfOpen => {
             let ways = [Way::Requests, Way::Answers, Way::Both];
             let way = ways.get(fault.dice.below(3) as usize).copied().unwrap_or(Way::Both);
-            proxy.set(Mode::Swallow(way)).await;
+            set_all(site, Mode::Swallow(way)).await;
             sleep(fault.duration).await;
-            proxy.set(Mode::Pass).await;
-            return Ok(clock::now());
+            set_all(site, Mode::Pass).await;
+            Ok(clock::now())
         }
-        (Kind::Cut, Some(proxy)) => {
-            proxy.set(Mode::Half(fault.dice.below(64))).await;
+        Kind::Cut => {
+            set_all(site, Mode::Half(fault.dice.below(64))).await;
             sleep(PIPES + fault.duration).await;
-            proxy.cut(Cut::Reset).await;
-            proxy.set(Mode::Pass).await;
-            return Ok(clock::now());
+            cut_all(site).await;
+            set_all(site, Mode::Pass).await;
+            Ok(clock::now())
         }
-        (Kind::ServerRestart, _) => site.stop().await?,
-        _ => site.kill(server).await?,
+        Kind::ServerPause => {
+            site.signal(server, Signal::STOP)?;
+            sleep(fault.duration).await;
+            site.signal(server, Signal::CONT)?;
+            site.answers(server).await
+        }
+        Kind::ServerRestart => {
+            site.stop(server).await?;
+            sleep(fault.duration).await;
+            site.start_again(server).await
+        }
+        Kind::ServerKill => {
+            site.kill(server).await?;
+            sleep(fault.duration).await;
+            site.start_again(server).await
+        }
+        _ => site.strike(fault, server).await,
     }
-    sleep(fault.duration).await;
-    site.start_again().await
+}
+
+async fn set_all(site: &Site, mode: Mode) {
+    for proxy in &site.proxies {
+        proxy.set(mode).await;
+    }
+}
+
+async fn cut_all(site: &Site) {
+    for proxy in &site.proxies {
+        proxy.cut(Cut::Reset).await;
+    }
 }
 
 async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Result<bool, String> {
@@ -153,10 +184,9 @@ fn end(name: &str, at: u64, crew: &Crew) {
     crew.ledger.note_at(at, What::FaultEnded { fault: name.to_owned() });
 }
 
-/// Waits until a publish was confirmed and both groups got something after `since`.
+/// Waits until a publish was confirmed and every group got something after `since`.
 async fn recovered(since: u64, crew: &Crew) {
-    let came = |seen: &crate::ledger::Seen| {
-        seen.confirmed >= since && seen.delivered.iter().all(|at| *at >= since)
-    };
+    let came =
+        |seen: &crate::ledger::Seen| seen.confirmed >= since && seen.all_got(crew.groups, since);
     crew.ledger.until(came).await;
 }

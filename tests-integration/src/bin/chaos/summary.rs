@@ -8,11 +8,11 @@ use tests_integration::audit::{
     Fate, History, Outcome, Promise, Recovery, Report, Verdict, What, audit,
 };
 
+use crate::backend::{Backend, ReadBack};
 use crate::clock::{MILLISECOND, SECOND};
 use crate::faults::Kind;
 use crate::group::{Group, PREFETCH};
 use crate::publisher::DEADLINE;
-use crate::readback::ReadBack;
 use crate::role::Control;
 use crate::run::Ended;
 
@@ -32,6 +32,11 @@ pub(crate) struct Summary {
     /// Kills at most 5 ms after a confirmation.
     pub(crate) kills_after_confirm: u64,
     pub(crate) lost: u64,
+    /// How many of them by the first fault after their confirmation.
+    pub(crate) lost_by: BTreeMap<String, u64>,
+    /// What listeners missed, all of it told unless V9 is broken, and how often they were told.
+    pub(crate) missed: u64,
+    pub(crate) gaps: u64,
     pub(crate) phantoms: u64,
     pub(crate) order_checked: u64,
     pub(crate) order_breaks: u64,
@@ -42,7 +47,8 @@ pub(crate) struct Summary {
     pub(crate) unknown: Unknown,
     pub(crate) dead_letters: u64,
     pub(crate) recovery: Times,
-    pub(crate) read_back: Check,
+    /// Nothing where nothing is kept.
+    pub(crate) read_back: Option<Check>,
     /// The rule that caught the control.
     pub(crate) caught_by: Option<&'static str>,
     /// How often each rule was broken.
@@ -71,8 +77,8 @@ pub(crate) struct Times {
 /// What the broker's own tool found beside what was recorded.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Check {
-    /// How many entries were added to the lanes.
-    added: u64,
+    /// How many messages were ever added, if the broker tells.
+    added: Option<u64>,
     /// At least every confirmed publish, at most those of unknown outcome too.
     expected: (u64, u64),
     dead_letters: u64,
@@ -81,12 +87,12 @@ pub(crate) struct Check {
 }
 
 /// What the run was promised.
-pub(crate) fn promise(secrets: Vec<String>) -> Promise {
+pub(crate) fn promise(groups: &[Group], secrets: Vec<String>) -> Promise {
     let deadline = u64::try_from(DEADLINE.as_nanos()).unwrap_or(u64::MAX);
     Promise {
         // What a dead member held is taken over after 30 s.
         settling: 60 * SECOND,
-        duplicates_per_fault: most_in_hand(),
+        duplicates_per_fault: most_in_hand(groups),
         gap_slack: 0,
         deadline: deadline + 250 * MILLISECOND,
         recovery: 10 * SECOND,
@@ -99,48 +105,52 @@ pub(crate) fn promise(secrets: Vec<String>) -> Promise {
 }
 
 /// What one fault may make a group handle again.
-fn most_in_hand() -> u64 {
-    let members = Group::ALL.map(Group::members).into_iter().max().unwrap_or(1);
+fn most_in_hand(groups: &[Group]) -> u64 {
+    let groups = groups.iter().filter(|group| !group.is_lossy());
+    let members = groups.map(|group| group.members()).max().unwrap_or(0);
     u64::from(members * PREFETCH)
 }
 
 impl Summary {
     /// Judges what there is.
     pub(crate) fn of(
-        backend: String,
+        backend: &dyn Backend,
         seed: u64,
         control: Option<Control>,
         ended: Ended,
     ) -> (Self, Report) {
         let Ended { history, settings, secrets, read_back, struck, repeated, troubles } = ended;
-        let report = audit(&history, &promise(secrets));
+        let report = audit(&history, &backend.promise(promise(backend.groups(), secrets)));
         let counts = Counts::of(&history);
-        let check = counts.check(&read_back);
-        let count = |kind| struck.iter().filter(|struck| **struck == kind).count() as u64;
+        let check = read_back.as_ref().map(|found| counts.check(found));
+        let count = |is: fn(&&Kind) -> bool| struck.iter().filter(is).count() as u64;
         let mut faults = BTreeMap::new();
         struck.iter().for_each(|kind| *faults.entry(kind.name()).or_default() += 1);
         // Where nothing is wrong, but not everything was seen, nobody knows.
-        let is_whole = troubles.is_empty() && check.agrees;
+        let is_whole = troubles.is_empty() && check.is_none_or(|check| check.agrees);
         let verdict = match report.verdict {
             Verdict::Valid if !is_whole => Verdict::Unknown,
             verdict => verdict,
         };
         let summary = Self {
-            backend,
+            backend: backend.name().to_owned(),
             seed,
             messages: counts.messages,
             control,
-            server_kills: count(Kind::ServerKill),
-            consumer_kills: count(Kind::ConsumerKill),
+            server_kills: count(|kind| kind.is_server_kill()),
+            consumer_kills: count(|kind| **kind == Kind::ConsumerKill),
             faults,
             repeated,
             kills_after_confirm: counts.kills_after_confirm,
             lost: report.count("V1"),
+            lost_by: report.lost_by.clone(),
+            missed: report.missed,
+            gaps: report.gaps,
             phantoms: report.count("V3"),
             order_checked: report.order_checked,
             order_breaks: report.count("V6"),
             duplicates: report.duplicates,
-            duplicates_bound: bound(&struck) + counts.unknown,
+            duplicates_bound: bound(backend.groups(), &struck) + counts.unknown,
             confirmed: counts.ok,
             failed: counts.failed,
             unknown: Unknown { recovered: report.recovered, vanished: report.vanished },
@@ -158,8 +168,9 @@ impl Summary {
 }
 
 /// How many duplicates all these faults explain.
-fn bound(struck: &[Kind]) -> u64 {
-    let all = Group::ALL.into_iter().map(Group::members).sum::<u32>();
+fn bound(groups: &[Group], struck: &[Kind]) -> u64 {
+    let groups = groups.iter().filter(|group| !group.is_lossy());
+    let all = groups.map(|group| group.members()).sum::<u32>();
     let members = |kind: &Kind| if kind.is_of_consumer() { 1 } else { all };
     u64::from(struck.iter().map(members).sum::<u32>() * PREFETCH)
 }
@@ -207,7 +218,7 @@ impl Counts {
     fn check(&self, found: &ReadBack) -> Check {
         let never_returned = self.calls - self.ok - self.failed - self.unknown;
         let expected = (self.ok, self.ok + self.unknown + never_returned);
-        let agrees = (expected.0..=expected.1).contains(&found.added)
+        let agrees = found.added.is_none_or(|added| (expected.0..=expected.1).contains(&added))
             && found.dead == self.parked
             && found.pending == 0;
         let (added, dead_letters, pending) = (found.added, found.dead, found.pending);
@@ -217,7 +228,8 @@ impl Counts {
 
 impl Times {
     fn of(recoveries: &[Recovery]) -> Self {
-        let of_server = recoveries.iter().filter(|it| it.fault.starts_with("server-"));
+        let of_server =
+            recoveries.iter().filter(|it| Kind::of(&it.fault).is_some_and(Kind::is_of_server));
         let mut times: Vec<u64> = of_server.filter_map(Recovery::time).collect();
         times.sort_unstable();
         let at = |percent: usize| {
@@ -244,6 +256,12 @@ impl fmt::Display for Summary {
             "  {close} kills 0–5 ms after a confirmation; {repeated} met nothing, repeated"
         )?;
         writeln!(f, "lost: {lost}, phantoms: {phantoms}")?;
+        for (fault, count) in &self.lost_by {
+            writeln!(f, "  {count} by {fault}")?;
+        }
+        if self.missed + self.gaps > 0 {
+            writeln!(f, "missed at most once: {}, told of in {} gaps", self.missed, self.gaps)?;
+        }
         writeln!(f, "order: {order_breaks} breaks in {order_checked} messages")?;
         writeln!(f, "duplicates: {duplicates}, bound {}", self.duplicates_bound)?;
         writeln!(f, "dead letters: {}", self.dead_letters)?;
@@ -251,14 +269,9 @@ impl fmt::Display for Summary {
         writeln!(f, "unknown: {recovered} recovered, {vanished} vanished")?;
         let Times { p50_ms, p99_ms, max_ms } = self.recovery;
         writeln!(f, "recovery: p50 {}, p99 {}, max {}", of(p50_ms), of(p99_ms), of(max_ms))?;
-        let Check { added, expected: (least, most), dead_letters, pending, agrees } =
-            self.read_back;
-        let word = if agrees { "agrees" } else { "DIFFERS" };
-        writeln!(
-            f,
-            "the broker's own tool {word}: {added} added (expected {least} to {most}), \
-             {dead_letters} dead letters, {pending} pending"
-        )?;
+        if let Some(check) = &self.read_back {
+            writeln!(f, "{check}")?;
+        }
         self.settings
             .iter()
             .try_for_each(|(name, value)| writeln!(f, "setting: {name} {value}"))?;
@@ -272,5 +285,18 @@ impl fmt::Display for Summary {
             (Some(control), None) => writeln!(f, "control {control}: NOT CAUGHT")?,
         }
         write!(f, "verdict: {:?}", self.verdict)
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { added, expected: (least, most), dead_letters, pending, agrees } = self;
+        let word = if *agrees { "agrees" } else { "DIFFERS" };
+        let added = added.map_or("not told how many".to_owned(), |added| added.to_string());
+        write!(
+            f,
+            "the broker's own tool {word}: {added} added (expected {least} to {most}), \
+             {dead_letters} dead letters, {pending} pending"
+        )
     }
 }

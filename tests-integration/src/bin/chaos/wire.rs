@@ -53,6 +53,11 @@ pub(crate) enum Saying {
         group: Group,
         id: Id,
     },
+    /// A listener was told that it missed messages, and how many where that was said.
+    Gap {
+        group: Group,
+        missed: Option<u64>,
+    },
     /// So many messages wait or are in hand.
     Lag(u64),
     /// Nothing waits any more.
@@ -80,6 +85,9 @@ impl Record {
             Saying::Parked { group, id } => (7, id, 0, 0, group as u8, 0),
             Saying::Lag(count) => (8, none, count, 0, 0, 0),
             Saying::Drained => (9, none, 0, 0, 0, 0),
+            Saying::Gap { group, missed } => {
+                (10, none, missed.unwrap_or_default(), 0, group as u8, u8::from(missed.is_some()))
+            }
         };
         let mut bytes = [0; SIZE];
         let fields = [
@@ -118,6 +126,7 @@ impl Record {
             (7, _) => Saying::Parked { group, id },
             (8, _) => Saying::Lag(digest),
             (9, _) => Saying::Drained,
+            (10, said) => Saying::Gap { group, missed: (said != 0).then_some(digest) },
             _ => return None,
         };
         Some(Self { at, saying })
@@ -173,6 +182,8 @@ mod tests {
             Saying::Acking { group, id },
             Saying::GivenBack { group, id },
             Saying::Parked { group, id },
+            Saying::Gap { group: Group::Listener, missed: None },
+            Saying::Gap { group: Group::Listener, missed: Some(3) },
             Saying::Lag(4),
             Saying::Drained,
         ];

@@ -89,7 +89,7 @@ impl Harness for RabbitHarness {
             let server = RabbitServer::create(nodes, &format!("t-{}", MessageId::generate()))?;
             let variables = server.variables();
             let stage = Stage::new(self.lacks(), move || connect(&variables));
-            Ok(stage.with_server(Arc::new(server)))
+            Ok(stage.with_server(Arc::new(server)).with_late_counts())
         }
         .boxed()
     }
