@@ -2,8 +2,10 @@
 
 mod backoff;
 pub mod config;
+mod confirms;
 mod connection;
 mod error;
+mod wire;
 
 pub use crate::config::RabbitConfig;
 
