@@ -225,7 +225,7 @@ impl Driver for Rabbit {
             let topology = self.shared.topology();
             let config = topology.require(spec.stream.name());
             let config = config.map_err(|error| error.at(NAME, "publisher"))?;
-            Ok(self.shared.sending.sender(&self.shared.names, &spec.stream, config.kind))
+            Ok(self.shared.sending.sender(self.shared.names.exchange(), config.kind))
         }
         .boxed()
     }
