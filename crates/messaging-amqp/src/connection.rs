@@ -65,6 +65,7 @@ pub(crate) struct Link {
     tasks: TaskTracker,
     role: Role,
     address: String,
+    config: Arc<RabbitConfig>,
 }
 
 impl Link {
@@ -80,6 +81,7 @@ impl Link {
             tasks: tasks.clone(),
             role,
             address: config.address(),
+            config: Arc::clone(&config),
         });
         let supervised = Arc::clone(&link);
         let ready = link.state.subscribe();
@@ -101,6 +103,26 @@ impl Link {
     /// Where it connects to, without secrets.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// How long the answer to a request may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
+    /// The most bytes handed over and not confirmed.
+    pub(crate) fn max_unconfirmed_bytes(&self) -> usize {
+        self.config.max_unconfirmed_bytes
+    }
+
+    /// Runs a task that [`Link::close`] waits for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Waits until it is being closed.
+    pub(crate) async fn closing(&self) {
+        self.closing.cancelled().await;
     }
 
     /// Closes it in order, and waits for that until `grace` has passed.

@@ -98,6 +98,10 @@ pub(crate) fn check_short(what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn stale() -> Error {
+    Error::new(ErrorKind::Stale, "the delivery is no longer ours")
+}
+
 pub(crate) fn closed(operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, "the connection was closed").at(crate::NAME, operation)
 }

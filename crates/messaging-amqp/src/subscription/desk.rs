@@ -34,7 +34,7 @@ const MOST_REMEMBERED: u64 = 4_096;
 
 /// The state of one subscription. Its lock is held for moments only.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(crate) struct Desk {
     state: Mutex<State>,
     limits: Limits,
     returning: Returning,

@@ -58,10 +58,7 @@ impl GroupShape {
 
     /// One binding for each pattern.
     pub(crate) fn bindings(&self, names: &Names) -> Vec<Declaration> {
-        let bind = |pattern: &messaging_core::Pattern| {
-            Declaration::binding(names.exchange(), self.name.as_str(), pattern.as_ref())
-        };
-        self.patterns.iter().map(bind).collect()
+        bindings(names, self.name.as_str(), &self.patterns)
     }
 
     /// Where copies wait and come back. All are fanout exchanges, which keep the routing key, the
@@ -101,14 +98,12 @@ pub(crate) fn marker(names: &Names, group: &GroupName, shape: &str) -> Queue {
         .with_text("x-dead-letter-routing-key", value_of(shape))
 }
 
-/// The queue of a subscription without a group, with its bindings.
-pub(crate) fn own_queue(names: &Names, name: &str, patterns: &Patterns) -> Vec<Declaration> {
+/// One binding of a queue for each pattern.
+pub(crate) fn bindings(names: &Names, queue: &str, patterns: &Patterns) -> Vec<Declaration> {
     let bind = |pattern: &messaging_core::Pattern| {
-        Declaration::binding(names.exchange(), name, pattern.as_ref())
+        Declaration::binding(names.exchange(), queue, pattern.as_ref())
     };
-    let mut all = vec![Queue::exclusive(name).into()];
-    all.extend(patterns.iter().map(bind));
-    all
+    patterns.iter().map(bind).collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl Desk {
     }
 
     /// As [`Desk::leave`], and gives back what is in hand too.
-    pub(in super::super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.leave();
         let mut guard = self.lock();
         let state = &mut *guard;

@@ -10,7 +10,7 @@ use super::{Copy, Desk, Phase, Returning, State, Target};
 
 impl Desk {
     /// Settles one hand-over. `Err` gives a settlement back that comes too late.
-    pub(in super::super) fn settle(&self, settle: Settle) -> Result<(), Settle> {
+    pub(crate) fn settle(&self, settle: Settle) -> Result<(), Settle> {
         let mut guard = self.lock();
         let settled = self.settle_in(&mut guard, settle);
         drop(guard);
@@ -21,7 +21,7 @@ impl Desk {
     }
 
     /// Settles many under one lock; gives back those that come too late.
-    pub(in super::super) fn settle_all(&self, many: &mut Vec<Settle>) -> Vec<Settle> {
+    pub(crate) fn settle_all(&self, many: &mut Vec<Settle>) -> Vec<Settle> {
         let (mut late, mut work) = (Vec::new(), false);
         let mut guard = self.lock();
         for settle in many.drain(..) {
