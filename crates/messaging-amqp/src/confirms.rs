@@ -1,6 +1,8 @@
 //! Publishing with confirms: one task a channel hands over, so that numbers are the wire's order.
 
 mod hearing;
+#[cfg(test)]
+mod tests;
 mod tracker;
 mod writer;
 
@@ -11,7 +13,7 @@ use amqprs::BasicProperties;
 use futures::future::BoxFuture;
 use messaging_core::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::writer::Writer;
@@ -70,6 +72,8 @@ pub(crate) type Setup =
 pub(crate) struct Publisher<P> {
     queue: mpsc::UnboundedSender<P>,
     closed: CancellationToken,
+    /// Cancelled when the task has ended.
+    done: CancellationToken,
 }
 
 impl<P: Publication> Publisher<P> {
@@ -82,8 +86,13 @@ impl<P: Publication> Publisher<P> {
         let (queue, messages) = mpsc::unbounded_channel();
         let closed = CancellationToken::new();
         let writer = Writer::new(Arc::clone(link), setup, messages, closed.clone());
-        link.spawn(writer.run());
-        Self { queue, closed }
+        let done = CancellationToken::new();
+        let ending = done.clone().drop_guard();
+        link.spawn(async move {
+            let _ending = ending;
+            writer.run().await;
+        });
+        Self { queue, closed, done }
     }
 
     /// Hands one over. It never blocks; what comes after [`Publisher::close`] fails.
@@ -99,6 +108,12 @@ impl<P: Publication> Publisher<P> {
     /// Takes no more. What was handed over still goes out, as long as the link is open.
     pub(crate) fn close(&self) {
         self.closed.cancel();
+    }
+
+    /// Closes it, and waits until every outcome is known; `false` if that is not so by `deadline`.
+    pub(crate) async fn flush(&self, deadline: Instant) -> bool {
+        self.close();
+        timeout_at(deadline, self.done.cancelled()).await.is_ok()
     }
 }
 

@@ -105,14 +105,9 @@ impl Link {
         &self.address
     }
 
-    /// How long the answer to a request may take.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.config.timeout
-    }
-
-    /// The most bytes handed over and not confirmed.
-    pub(crate) fn max_unconfirmed_bytes(&self) -> usize {
-        self.config.max_unconfirmed_bytes
+    /// What it was opened with.
+    pub(crate) fn config(&self) -> &RabbitConfig {
+        &self.config
     }
 
     /// Runs a task that [`Link::close`] waits for.
@@ -181,7 +176,6 @@ impl Link {
                 }
             };
             epoch += 1;
-            let began = Instant::now();
             let tasks = self.tasks.clone();
             let Some(session) = opened.into_session(epoch, self.role, tasks) else { continue };
             tracing::info!(address = session.address(), role = ?self.role, epoch, "connected");
@@ -195,7 +189,7 @@ impl Link {
             self.state.send_replace(State::Down(Reason::new(ErrorKind::Unavailable, why)));
             session.take_down();
             // A server that accepts and at once ends connections is not met without pause.
-            if began.elapsed() > Duration::from_secs(10) {
+            if session.has_answered() {
                 backoff.reset();
             }
         }

@@ -54,7 +54,7 @@ impl<P: Publication> Writer<P> {
             if self.waiting.is_empty() && !self.receive().await {
                 return;
             }
-            let deadline = Instant::now() + self.link.timeout();
+            let deadline = Instant::now() + self.link.config().timeout;
             let session = match self.link.session(deadline).await {
                 Ok(session) => session,
                 Err(error) if *error.kind() == ErrorKind::Closed => return self.refuse(),
@@ -178,7 +178,7 @@ impl<P: Publication> Writer<P> {
         if self.waiting.is_empty() {
             return true;
         }
-        let limit = self.link.max_unconfirmed_bytes();
+        let limit = self.link.config().max_unconfirmed_bytes;
         let now = Instant::now();
         while let Some(mut publication) = self.waiting.pop_front() {
             if !publication.begin(now) {
@@ -212,6 +212,7 @@ impl<P: Publication> Writer<P> {
                 },
             };
             if !sent {
+                channel.session().end("it takes no more publishes");
                 // It was not handed over. If it is gone, its caller has been told that it is unknown.
                 if let Some(publication) = books.tracker().take_back(number) {
                     self.waiting.push_front(publication);

@@ -3,6 +3,7 @@
 //! The client library panics when the future of a request is dropped, or when two run at once on a
 //! channel. So each request is a task that nobody aborts, one at a time; what is waited for with a
 //! deadline is the task's answer.
+#![expect(clippy::disallowed_methods, reason = "each is a task that nobody aborts")]
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -378,30 +379,33 @@ impl Channel {
         .await
     }
 
-    /// Asks for a sign of life, waited for until it comes if `is_patient`; `false` if it came late.
+    /// Asks for a sign of life. If it is late and `is_patient`, the connection counts as blocked
+    /// until it comes.
     pub(super) async fn sign_of_life(
         &self,
         patience: Duration,
         is_patient: bool,
-    ) -> Result<bool, Fault> {
+    ) -> Result<(), Fault> {
         let Inner { channel, turn, refusal, session } = &*self.0;
         let mut answered = self.begin(channel, turn, |channel| async move {
             channel.basic_qos(BasicQosArguments::new(0, 1, false)).await
         });
         let deadline = Instant::now() + patience;
         if !is_patient {
-            let what = "a sign of life";
-            return outcome(session, refusal, deadline, what, answered).await.map(|()| true);
+            return outcome(session, refusal, deadline, "a sign of life", answered).await;
         }
-        let lost = || Fault::Lost("the channel of the probe ended".to_owned());
-        match timeout_at(deadline, &mut answered).await {
-            Ok(answer) => answer.map_err(|_| lost())?.map_err(|_| lost()).map(|()| true),
+        let answer = match timeout_at(deadline, &mut answered).await {
+            Ok(answer) => answer,
             Err(_) => {
                 session.set_blocked(true);
-                answered.await.map_err(|_| lost())?.map_err(|_| lost())?;
+                let answer = answered.await;
                 session.set_blocked(false);
-                Ok(false)
+                answer
             }
+        };
+        match answer {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(self.lost()),
         }
     }
 

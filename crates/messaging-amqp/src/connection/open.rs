@@ -1,4 +1,5 @@
 //! Connecting: several nodes, a deadline, and errors that say what is wrong.
+#![expect(clippy::disallowed_methods, reason = "it is a task that nobody aborts")]
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

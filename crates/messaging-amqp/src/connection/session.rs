@@ -1,4 +1,8 @@
 //! One connection, from its opening to its end.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the close is a task that nobody aborts; the window and the prefetch bound events"
+)]
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -44,6 +48,8 @@ struct Live {
     closes: AtomicU32,
     /// A publishing connection that the server does not read from.
     is_blocked: AtomicBool,
+    /// Whether it has ever given a sign of life.
+    has_answered: AtomicBool,
     tasks: TaskTracker,
 }
 
@@ -67,6 +73,7 @@ impl Session {
             why: OnceLock::new(),
             closes: AtomicU32::new(0),
             is_blocked: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
             tasks,
         }))
     }
@@ -87,7 +94,6 @@ impl Session {
     }
 
     /// Opens a channel whose events come through a queue. The queue's end is the channel's.
-    #[expect(clippy::disallowed_methods, reason = "the window and the prefetch bound its events")]
     pub(crate) async fn channel(&self, deadline: Instant) -> Result<(Channel, Events), Fault> {
         let (sender, events) = mpsc::unbounded_channel::<ChannelEvent>();
         Ok((self.channel_for(sender, deadline).await?, events))
@@ -126,6 +132,11 @@ impl Session {
     /// Whether the server has stopped reading from it, as it does when memory or disk run short.
     pub(crate) fn is_blocked(&self) -> bool {
         self.0.is_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has ever given a sign of life.
+    pub(super) fn has_answered(&self) -> bool {
+        self.0.has_answered.load(Ordering::Relaxed)
     }
 
     /// Notes that publishes are, or are no longer, left without an answer for long.
@@ -199,14 +210,8 @@ impl Session {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match channel.sign_of_life(PATIENCE, self.0.role == Role::Publish).await {
-                Ok(in_time) => {
-                    if in_time {
-                        self.set_blocked(false);
-                    }
-                }
-                Err(fault) => return Err(fault),
-            }
+            channel.sign_of_life(PATIENCE, self.0.role == Role::Publish).await?;
+            self.0.has_answered.store(true, Ordering::Relaxed);
         }
     }
 
