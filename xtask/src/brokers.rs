@@ -6,6 +6,7 @@
 //!
 //! Every call blocks until what it says is the case; [`Brokers`] may be shared between threads.
 
+mod damage;
 mod install;
 mod kafka;
 mod options;

@@ -58,6 +58,20 @@ impl Management {
         }
     }
 
+    /// Asks for something that is more than looking.
+    ///
+    /// # Errors
+    ///
+    /// When the node does not answer, or with an error.
+    pub fn post(&self, path: &str, value: &Value) -> Result<Value, String> {
+        match self.call("POST", path, Some(value))? {
+            (200..300, body) => serde_json::from_str(&body).map_err(|e| format!("{path}: {e}")),
+            (status, body) => {
+                Err(format!("the management API says {status} to POST {path}: {body}"))
+            }
+        }
+    }
+
     /// Deletes something, unless it is gone already.
     ///
     /// # Errors

@@ -73,15 +73,15 @@ struct Confirms {
 
 #[async_trait]
 impl ChannelCallback for Confirms {
-    async fn close(&mut self, _: &Channel, _: CloseChannel) -> amqprs::api_result::Result<()> {
+    async fn close(&mut self, _: &Channel, _: CloseChannel) -> Result<(), amqprs::error::Error> {
         Ok(())
     }
 
-    async fn cancel(&mut self, _: &Channel, _: Cancel) -> amqprs::api_result::Result<()> {
+    async fn cancel(&mut self, _: &Channel, _: Cancel) -> Result<(), amqprs::error::Error> {
         Ok(())
     }
 
-    async fn flow(&mut self, _: &Channel, _: bool) -> amqprs::api_result::Result<bool> {
+    async fn flow(&mut self, _: &Channel, _: bool) -> Result<bool, amqprs::error::Error> {
         Ok(true)
     }
 
