@@ -220,9 +220,9 @@ impl Desk {
         work
     }
 
-    /// When the next message that is kept back goes out again.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.lock().lanes.iter().filter_map(|lane| lane.order.next_due()).min()
+    /// The first time after `from` at which a message that is kept back goes out again.
+    pub(super) fn next_due(&self, from: Instant) -> Option<Instant> {
+        self.lock().lanes.iter().filter_map(|lane| lane.order.next_due(from)).min()
     }
 
     /// Looks again whether something is due.

@@ -1,6 +1,7 @@
 //! Retries in place: which deliveries of a channel are kept back, and until when.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -61,8 +62,10 @@ impl Order {
         })
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.delayed.first_key_value().map(|((at, _), ())| *at)
+    /// The first time after `from` at which one comes again.
+    pub(super) fn next_due(&self, from: Instant) -> Option<Instant> {
+        let later = self.delayed.range((Bound::Excluded((from, u64::MAX)), Bound::Unbounded));
+        later.map(|((at, _), ())| *at).next()
     }
 
     /// When a delayed message comes again.
@@ -87,7 +90,7 @@ mod tests {
         assert!(order.admit(4, None), "what has no key waits for nobody");
         let later = now + Duration::from_secs(1);
         order.delay(1, later);
-        assert_eq!((order.due(now), order.next_due()), (None, Some(later)));
+        assert_eq!((order.due(now), order.next_due(now)), (None, Some(later)));
         assert_eq!(order.due(later), Some(1));
         order.finish(Some(&a));
         assert_eq!(order.due(now), Some(2));

@@ -28,6 +28,9 @@ const BATCH: usize = 512;
 /// How long leaving in order may take once nothing is in hand.
 const LEAVING: Duration = Duration::from_secs(5);
 
+/// How often it is looked for what stands too long, at most.
+const EXPIRING: Duration = Duration::from_millis(500);
+
 /// A connection that ends within this time of consuming, while others live, may have met a message
 /// that the client library can't read.
 const SUSPICIOUS: Duration = Duration::from_secs(5);
@@ -88,6 +91,8 @@ impl Task {
         let limit = member.shared.config.consumer_timeout.mul_f64(0.9);
         let mut buffer = Vec::with_capacity(BATCH);
         let mut leaving = false;
+        // When due messages and those that stand too long were looked at last.
+        let mut looked = Instant::now();
         loop {
             let desk = &member.desk;
             flush(member, lines, copies, desk.take_work()).await;
@@ -100,8 +105,8 @@ impl Task {
                     return End::Done;
                 }
             }
-            let expiry = desk.oldest().map(|at| at + limit);
-            let due = [desk.next_due(), expiry].into_iter().flatten().min();
+            let expiry = desk.oldest().map(|at| (at + limit).max(looked + EXPIRING));
+            let due = [desk.next_due(looked), expiry].into_iter().flatten().min();
             let (main, rest) = match lines.split_first_mut() {
                 Some((main, rest)) => (main, rest.first_mut()),
                 None => return End::Lost,
@@ -121,9 +126,10 @@ impl Task {
                     }
                     Received::Ended(end) => return end,
                 },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                () = sleep_until(due.unwrap_or(looked)), if due.is_some() => {
+                    looked = Instant::now();
                     desk.wake();
-                    if expiry.is_some_and(|at| at <= Instant::now()) && expire(desk, limit) {
+                    if expiry.is_some_and(|at| at <= looked) && expire(desk, limit) {
                         return End::Expired;
                     }
                 }

@@ -60,6 +60,12 @@ impl Source {
     /// What is declared and consumed. A queue of its own has another name each time, as the server
     /// may still know the last one.
     pub(super) fn places(&self, names: &Names, topology: &Topology) -> Places {
+        let mut places = self.own_places(names, topology);
+        places.declarations.splice(..0, topology::exchanges(names));
+        places
+    }
+
+    fn own_places(&self, names: &Names, topology: &Topology) -> Places {
         match self {
             Self::Group(group) => {
                 let mut queues = vec![group.name.to_string()];

@@ -72,11 +72,6 @@ impl Desk {
             && state.copying == 0
             && !state.lanes.iter().any(|lane| lane.ring.has_acks())
     }
-
-    /// Whether nothing is in hand.
-    pub(in super::super) fn is_idle(&self) -> bool {
-        self.lock().in_hand == 0
-    }
 }
 
 impl State {
