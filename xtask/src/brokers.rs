@@ -6,6 +6,7 @@
 //!
 //! Every call blocks until what it says is the case; [`Brokers`] may be shared between threads.
 
+mod damage;
 mod install;
 mod kafka;
 mod options;
@@ -29,6 +30,7 @@ use rustix::process::Signal;
 
 pub use self::options::{Kind, Options, RedisMode};
 pub use self::private::{Private, end_abandoned};
+pub use self::rabbitmq::Management;
 pub use self::wanted::Wanted;
 
 use self::plan::{Node, Plan, Role};

@@ -238,7 +238,7 @@ fn addresses_lead_to_services_of_the_stack() {
         let lists = ["KAFKA_BROKERS", "RABBITMQ_CLUSTER_NODES", "REDIS_SENTINELS", "REDIS_HOST"];
         for (name, value) in environment(service) {
             let hosts: Vec<&str> = match &*name {
-                "RABBITMQ_URL" => value.rsplit('@').take(1).collect(),
+                "RABBITMQ_URL" | "RABBITMQ_MANAGEMENT_URL" => value.rsplit('@').take(1).collect(),
                 name if lists.contains(&name) => value.split(',').collect(),
                 _ => continue,
             };

@@ -1,1 +1,58 @@
 //! The RabbitMQ backend of the messaging layer.
+//!
+//! # Configuration
+//! [`RabbitConfig::from_env`] lists the variables; `RABBITMQ_URL` alone is enough. `amqps://` is
+//! TLS, always verified, with certificates that are read again for every connection. The virtual
+//! host is `/` for an empty path, `/` and `/%2f`.
+//!
+//! # Mapping
+//! Everything is published to the topic exchange `helixagent` (`RABBITMQ_EXCHANGE`) with the subject
+//! as routing key. A group is the durable quorum queue of its name, bound to its patterns. Body,
+//! `message_id`, `content_type`, `priority` and headers are what any client sees; a key is the
+//! header `message-key`. Of a foreign message's other properties nothing is kept when it is copied,
+//! and names of headers that begin with `x-` are the server's.
+//!
+//! # Guarantees
+//! A publish is persistent, `mandatory` and confirmed: for a quorum queue, a majority has it. What
+//! was on the wire when a connection ended, or what a queue could not take, is unknown, and nothing
+//! turns it into anything else. What was not handed over waits for the next connection, in order,
+//! until its deadline. A server that has stopped reading, as it does when memory or disk run short,
+//! is seen within two seconds; nothing more is handed over until it answers again.
+//!
+//! Two publishes of one id and subject at once can't be told apart where one of them is returned.
+//!
+//! # Capabilities
+//! `helixagent doctor` tells which of the server's settings break a promise. A plan, the lag and
+//! deleting need the management API (`RABBITMQ_MANAGEMENT_URL`), as do changes of a group's patterns;
+//! everything else goes without. What waits is counted as of now, retries among it; what is in hand
+//! is as of the server's last statistics, some seconds old; the age of messages is not known. A group
+//! of several streams is one queue, and counts as a whole for the first of them. What a stream is,
+//! its retention among it, is remembered in the queue `helixagent.stream.<stream>`, which has no
+//! messages: a queue keeps what its group still needs and nothing else.
+//!
+//! # Escape hatches
+//! The names of all exchanges and queues are plain, so `rabbitmqctl` and any client can read them.
+//! A program that is built with `panic = "abort"` ends when the client library panics on a frame
+//! that it does not know; otherwise the connection ends, and is opened again.
+
+mod admin;
+mod backoff;
+pub mod config;
+mod confirms;
+mod connection;
+mod driver;
+mod error;
+mod management;
+mod sender;
+mod settle;
+mod subscription;
+#[cfg(test)]
+mod testing;
+mod topology;
+mod wire;
+
+pub use crate::config::RabbitConfig;
+pub use crate::driver::Rabbit;
+
+/// The backend's name, as in `MESSAGING_BACKEND`.
+const NAME: &str = "rabbitmq";

@@ -35,6 +35,9 @@ mod telemetry;
 
 pub mod config;
 
+/// The RabbitMQ backend.
+#[cfg(feature = "rabbitmq")]
+pub use messaging_amqp as rabbitmq;
 pub use messaging_core::*;
 /// The memory backend.
 pub use messaging_memory as memory;

@@ -53,6 +53,11 @@ impl Registry {
                 async { Ok(Broker::builder(messaging_redis::Streams::connect(config?).await?)) }
                     .boxed()
             });
+        #[cfg(feature = "rabbitmq")]
+        let registry = registry.with("rabbitmq", |environment| {
+            let config = messaging_amqp::RabbitConfig::from_variables(variables(environment));
+            async { Ok(Broker::builder(messaging_amqp::Rabbit::connect(config?).await?)) }.boxed()
+        });
         registry
     }
 
@@ -111,9 +116,13 @@ impl Registry {
 
 #[cfg(feature = "redis")]
 fn redis_config(environment: &Environment) -> Result<messaging_redis::RedisConfig> {
-    messaging_redis::RedisConfig::from_variables(|name| {
-        environment.get(name).map(|value| value.map(str::to_owned))
-    })
+    messaging_redis::RedisConfig::from_variables(variables(environment))
+}
+
+/// The variables as backends read them.
+#[cfg(any(feature = "redis", feature = "rabbitmq"))]
+fn variables(environment: &Environment) -> impl Fn(&str) -> Result<Option<String>> {
+    |name| environment.get(name).map(|value| value.map(str::to_owned))
 }
 
 impl fmt::Debug for Registry {

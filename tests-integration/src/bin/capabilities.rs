@@ -4,19 +4,21 @@
 
 use messaging::driver::{Driver, Scope};
 use messaging::memory::Memory;
+use messaging::rabbitmq::Rabbit;
 use messaging::redis::config::Format;
 use messaging::redis::{PubSub, Streams};
 use messaging::{Capabilities, Feature, Support};
 
 /// The promises of each backend, in the order of the capability table. The fault runner and the
 /// conformance suite hold them to it.
-const GUARANTEES: [(&str, [&str; 3]); 6] = [
+const GUARANTEES: [(&str, [&str; 4]); 6] = [
     (
         "a confirmed publish reaches every group at least once",
         [
             "while the process lives",
             "no: nothing is kept",
             "yes; with `appendfsync always` across crashes of the server",
+            "yes, across crashes of servers: quorum queues, confirmed by a majority",
         ],
     ),
     (
@@ -25,12 +27,18 @@ const GUARANTEES: [(&str, [&str; 3]); 6] = [
             "yes",
             "yes: a gap for every lost connection and every overrun",
             "yes: a gap for what was trimmed, unknown for what was not answered",
+            "yes: unroutable, no receiver or unknown at the publisher; a gap for a deleted queue",
         ],
     ),
-    ("acked only after its handler succeeded", ["yes", "nothing is acked", "yes"]),
+    ("acked only after its handler succeeded", ["yes", "nothing is acked", "yes", "yes"]),
     (
         "duplicates",
-        ["none", "none", "after faults only: what was in hand, and repeated unknown publishes"],
+        [
+            "none",
+            "none",
+            "after faults only: what was in hand, and repeated unknown publishes",
+            "after faults only: what was in hand, unknown publishes and copies in flight",
+        ],
     ),
     (
         "order per key",
@@ -38,6 +46,7 @@ const GUARANTEES: [(&str, [&str; 3]); 6] = [
             "in ordered groups, through retries",
             "of one connection",
             "in ordered groups, through retries and changes of owner",
+            "in ordered groups, of one consumer at a time, through retries",
         ],
     ),
     (
@@ -46,15 +55,17 @@ const GUARANTEES: [(&str, [&str; 3]); 6] = [
             "–",
             "a gap",
             "may lose what was confirmed; with `REDIS_WAIT_REPLICAS` that reads as unknown",
+            "loses nothing that was confirmed while a majority is left",
         ],
     ),
 ];
 
 fn main() {
-    let backends: [(&str, Capabilities); 3] = [
+    let backends: [(&str, Capabilities); 4] = [
         ("memory", Memory::new().capabilities(Scope::Broker)),
         ("redis", PubSub::capabilities_with(Format::Auto)),
         ("redis-streams", Streams::CAPABILITIES),
+        ("rabbitmq", Rabbit::CAPABILITIES),
     ];
     let names = backends.each_ref().map(|(name, _)| *name);
     header("feature", &names);

@@ -1,4 +1,4 @@
-//! `conformance BACKEND [--redis-mode MODE] [--case FILTER] [--json]` and `conformance --controls`.
+//! `conformance BACKEND [--redis-mode MODE] [--nodes N] [--case FILTER] [--json]` and `conformance --controls`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
@@ -45,7 +45,9 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
             Ok(None) => {
-                eprintln!("backend {backend:?} is unknown (accepted: memory, redis-streams)");
+                eprintln!(
+                    "backend {backend:?} is unknown (accepted: memory, redis, redis-streams, rabbitmq)"
+                );
                 ExitCode::from(2)
             }
         },

@@ -1,9 +1,14 @@
 //! The backends under test, each with the broker it needs.
 
 mod memory;
+mod python;
+mod rabbitmq;
 mod redis;
 
+use std::process::Command;
+
 pub use self::memory::MemoryHarness;
+pub use self::rabbitmq::RabbitHarness;
 pub use self::redis::RedisHarness;
 use futures::FutureExt;
 use messaging::{Error, ErrorKind};
@@ -32,6 +37,10 @@ pub fn harness_of(backend: &str, wanted: &Wanted) -> Result<Option<Box<dyn Harne
             let mode = wanted.redis_mode.unwrap_or(RedisMode::Single);
             Some(Box::new(RedisHarness::streams_on(mode)))
         }
+        "rabbitmq" => {
+            wanted.check(&[Kind::RabbitMq])?;
+            Some(Box::new(RabbitHarness::on(wanted.options(Kind::RabbitMq))))
+        }
         _ => None,
     })
 }
@@ -40,9 +49,23 @@ pub fn harness_of(backend: &str, wanted: &Wanted) -> Result<Option<Box<dyn Harne
 pub(super) fn member_of(backend: &str) -> Connecting {
     match backend {
         "redis-streams" => redis::member(),
+        "rabbitmq" => rabbitmq::member(),
         _ => {
             let text = format!("{backend} has no members in other processes");
             async { Err(Error::new(ErrorKind::UnknownBackend, text)) }.boxed()
         }
+    }
+}
+
+/// What a foreign program prints, or why they failed.
+fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    // redis-cli ends with 0 where the server answers with an error.
+    let failed =
+        !output.status.success() || text.starts_with("ERR ") || text.starts_with("(error)");
+    match failed {
+        false => Ok(text),
+        true => Err(format!("{text} {}", String::from_utf8_lossy(&output.stderr).trim_end())),
     }
 }

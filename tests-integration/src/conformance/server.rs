@@ -24,8 +24,8 @@ pub type Connecting = BoxFuture<'static, Result<BrokerBuilder>>;
 pub enum Foreign {
     /// The broker's own command-line tool.
     Tool,
-    /// A Python program with the usual library.
-    Python,
+    /// A Python program with that library.
+    Python(&'static str),
 }
 
 /// The broker behind a stage, whatever it is. Calls return when what they say is the case, and
@@ -96,14 +96,27 @@ pub trait Server: Send + Sync {
         count: usize,
         publish: &dyn Fn(),
     ) -> Result<Vec<String>, String> {
-        publish();
         let (stream, _) = subject.split_once('.').unwrap_or((subject, ""));
+        self.prepare_reading(stream)?;
+        publish();
         let mut all = self.read(client, stream)?;
         all.truncate(count);
         Ok(all)
     }
 
-    /// Reads all bodies of a stream.
+    /// The usual libraries of Python programs for this broker.
+    fn libraries(&self) -> &'static [&'static str];
+
+    /// Makes a place from which a foreign client can read what comes to a stream from here on,
+    /// where the broker keeps nothing for those who come later.
+    ///
+    /// # Errors
+    /// As [`Server::kill`].
+    fn prepare_reading(&self, _stream: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Reads all bodies of a stream, on some brokers those since [`Server::prepare_reading`].
     ///
     /// # Errors
     /// As [`Server::kill`].

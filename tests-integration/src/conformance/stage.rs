@@ -18,6 +18,7 @@ pub struct Stage {
     builder: Box<dyn Fn() -> BoxFuture<'static, Result<BrokerBuilder>> + Send + Sync>,
     lacks: &'static [Feature],
     server: Option<Control>,
+    counts_late: bool,
 }
 
 impl std::fmt::Debug for Stage {
@@ -42,7 +43,7 @@ impl Stage {
         lacks: &'static [Feature],
         builder: impl Fn() -> BoxFuture<'static, Result<BrokerBuilder>> + Send + Sync + 'static,
     ) -> Self {
-        Self { builder: Box::new(builder), lacks, server: None }
+        Self { builder: Box::new(builder), lacks, server: None, counts_late: false }
     }
 
     /// With a server that can be driven.
@@ -50,6 +51,17 @@ impl Stage {
     pub fn with_server(mut self, server: Arc<dyn Server>) -> Self {
         self.server = Some(Control(server));
         self
+    }
+
+    /// On a broker that counts only now and then, and does not know how old its messages are.
+    #[must_use]
+    pub const fn with_late_counts(mut self) -> Self {
+        self.counts_late = true;
+        self
+    }
+
+    pub(super) const fn counts_late(&self) -> bool {
+        self.counts_late
     }
 
     /// The server, of which the case has said that it needs it.

@@ -1,6 +1,6 @@
 //! RabbitMQ: one node or a cluster, each with the management plugin.
 
-mod http;
+mod management;
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+pub use self::management::Management;
 use super::plan::{Node, Role, write_secret};
 use super::ports::Ports;
 use super::process::Launch;
@@ -94,7 +95,8 @@ impl Recipe for RabbitMq {
         let nodes: Vec<&Node> = brokers.plan.with_role(Role::Server).collect();
         until(LIMIT, || {
             let whole = nodes.iter().try_for_each(|node| {
-                let running = http::running(node.second, USER, &brokers.plan.password)?;
+                let running =
+                    Management::new(node.second, USER, &brokers.plan.password).running()?;
                 match running == nodes.len() {
                     true => Ok(()),
                     false => Err(format!("{}: {running} nodes run", node.name)),
@@ -214,17 +216,28 @@ fn connect(port: u16) -> Result<TcpStream, String> {
     Ok(stream)
 }
 
+/// The management API of the first node that answers.
+pub(super) fn management(brokers: &Brokers) -> Result<Management, String> {
+    let server = first_up(brokers)?;
+    Ok(Management::new(server.second, USER, &brokers.plan.password))
+}
+
 /// `rabbitmqctl` for the first node that answers, unless the arguments name another.
 pub(super) fn ctl(brokers: &Brokers) -> Result<Command, String> {
+    let server = first_up(brokers)?;
+    let mut command = Command::new(script("rabbitmqctl")?);
+    let name = erlang_name(server);
+    command.envs(erlang(brokers)).env("RABBITMQ_NODENAME", name);
+    Ok(command)
+}
+
+fn first_up(brokers: &Brokers) -> Result<&Node, String> {
     if brokers.kind() != Kind::RabbitMq {
-        return Err(format!("rabbitmqctl is not for {}", brokers.kind().name()));
+        return Err(format!("this is not for {}", brokers.kind().name()));
     }
     let mut servers = brokers.plan.with_role(Role::Server);
     let server = servers.find(|node| brokers.state(&node.name) == Ok(State::Up));
-    let mut command = Command::new(script("rabbitmqctl")?);
-    let name = erlang_name(server.ok_or("no RabbitMQ node answers")?);
-    command.envs(erlang(brokers)).env("RABBITMQ_NODENAME", name);
-    Ok(command)
+    server.ok_or_else(|| "no RabbitMQ node answers".to_owned())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
-use super::{Brokers, kafka, rabbitmq, redis};
+use super::{Brokers, Management, kafka, rabbitmq, redis};
 
 impl Brokers {
     /// `redis-cli`, connected to a server that answers.
@@ -56,5 +56,14 @@ impl Brokers {
         let mut command = rabbitmq::ctl(self)?;
         command.args(args);
         Ok(command)
+    }
+
+    /// The management API of a RabbitMQ node that answers.
+    ///
+    /// # Errors
+    ///
+    /// When these are no RabbitMQ nodes, or none answers.
+    pub fn management(&self) -> Result<Management, String> {
+        rabbitmq::management(self)
     }
 }

@@ -8,8 +8,11 @@ use super::Finding;
 type Backend = (&'static str, &'static str, &'static [&'static str]);
 
 /// The crates, each with its backends. A crate of several has what they share beside them.
-const BACKENDS: [Backend; 2] =
-    [("messaging-memory", "", &["settle"]), ("messaging-redis", "streams/", &["settle"])];
+const BACKENDS: [Backend; 3] = [
+    ("messaging-memory", "", &["settle"]),
+    ("messaging-redis", "streams/", &["settle"]),
+    ("messaging-amqp", "", &["settle", "connection", "confirms", "management"]),
+];
 
 /// Redis Pub/Sub settles nothing.
 const WITHOUT_SETTLEMENT: [Backend; 1] = [("messaging-redis", "pubsub/", &[])];
@@ -18,8 +21,9 @@ const WITHOUT_SETTLEMENT: [Backend; 1] = [("messaging-redis", "pubsub/", &[])];
 const ROOMS: [&str; 4] = ["driver", "sender", "subscription", "admin"];
 
 /// The files of every crate with backends; those with a broker to talk to have `wire` too.
-const SHARED: [(&str, &[&str]); 2] = [
+const SHARED: [(&str, &[&str]); 3] = [
     ("messaging-memory", &["lib", "config", "error"]),
+    ("messaging-amqp", &["lib", "config", "error", "wire"]),
     ("messaging-redis", &["lib", "config", "error", "wire"]),
 ];
 

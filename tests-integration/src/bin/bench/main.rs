@@ -12,6 +12,7 @@ mod growth;
 mod latency;
 mod ours;
 mod processes;
+mod rabbitmq;
 mod redis;
 mod table;
 mod throughput;
@@ -27,7 +28,7 @@ use crate::table::{Row, Table};
 #[command(name = "cargo xtask bench")]
 struct Args {
     /// The backend
-    #[arg(value_parser = ["memory", "redis"])]
+    #[arg(value_parser = ["memory", "redis", "rabbitmq"])]
     backend: String,
     /// Print the table as JSON
     #[arg(long)]
@@ -52,10 +53,16 @@ const MEMORY: &[Part] = &[
     ("processes", processes::rows),
 ];
 
+const RABBITMQ: &[Part] = &[("rabbitmq", rabbitmq::rows)];
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut table = Table::default();
-    let parts = if args.backend == "memory" { MEMORY } else { redis::PARTS };
+    let parts = match &*args.backend {
+        "memory" => MEMORY,
+        "redis" => redis::PARTS,
+        _ => RABBITMQ,
+    };
     for (name, measure) in parts.iter().filter(|(name, _)| name.contains(&args.row)) {
         eprintln!("measuring {name} …");
         table.rows.extend(measure());

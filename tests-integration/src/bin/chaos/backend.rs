@@ -4,6 +4,7 @@
 //! backend says which node they meet, carries out those that only it has, and reads back what its
 //! own tools find. Another backend is a file here and a line in [`ALL`].
 
+mod rabbitmq;
 mod redis;
 
 use std::collections::BTreeSet;
@@ -59,6 +60,12 @@ pub(crate) trait Backend: Debug + Sync {
         servers.get(chosen).map(|node| (*node).to_owned()).ok_or_else(|| "no server".to_owned())
     }
 
+    /// What happens to a server that was killed, before it is started again.
+    fn killed(&self, wish: &Wish, brokers: &Brokers, node: &str) -> Result<(), String> {
+        let _ = (wish, brokers, node);
+        Ok(())
+    }
+
     /// Makes a fault that only this backend has and ends it; tells when the brokers answered again,
     /// by [`clock::now`](crate::clock::now). `node` is the target.
     fn strike(&self, brokers: &Brokers, fault: &Fault, node: &str) -> Result<u64, String> {
@@ -79,7 +86,7 @@ pub(crate) trait Backend: Debug + Sync {
 }
 
 /// The backends that can be tried.
-pub(crate) const ALL: [&dyn Backend; 2] = [&redis::PubSub, &redis::Streams];
+pub(crate) const ALL: [&dyn Backend; 3] = [&redis::PubSub, &redis::Streams, &rabbitmq::RabbitMq];
 
 /// The backend of that name.
 pub(crate) fn named(name: &str) -> Option<&'static dyn Backend> {

@@ -29,6 +29,10 @@ pub(crate) enum Kind {
     HalfOpen,
     /// Connections end between a request and its answer
     Cut,
+    /// The server is short of memory and blocks publishers
+    MemoryAlarm,
+    /// The server closes every connection by order of an operator
+    ConnectionClose,
 }
 
 impl Kind {
@@ -43,6 +47,8 @@ impl Kind {
             Self::Reset => "reset",
             Self::HalfOpen => "half-open",
             Self::Cut => "cut",
+            Self::MemoryAlarm => "memory-alarm",
+            Self::ConnectionClose => "connection-close",
         }
     }
 
@@ -78,7 +84,8 @@ impl Kind {
             Self::ServerKill | Self::ServerRestart | Self::Failover => dice.millis(0, 1_500),
             Self::ConsumerKill => dice.millis(0, 500),
             Self::ConsumerPause | Self::ServerPause | Self::HalfOpen => dice.millis(500, 15_000),
-            Self::Reset => Duration::ZERO,
+            Self::Reset | Self::ConnectionClose => Duration::ZERO,
+            Self::MemoryAlarm => dice.millis(500, 8_000),
             Self::Cut => dice.millis(0, 2_000),
         }
     }

@@ -18,6 +18,7 @@ use crate::identity::Identity;
 /// Brokers of its own, on this machine.
 pub(crate) struct Site {
     pub(crate) backend: &'static dyn Backend,
+    wish: Wish,
     brokers: Arc<Private>,
     /// Where clients connect to, if faults of the network are to be made: one for each server.
     pub(crate) proxies: Vec<Proxy>,
@@ -59,7 +60,8 @@ impl Site {
         let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
         file.write_all(topology.as_bytes()).map_err(failed)?;
         let topology = file.into_temp_path();
-        Ok(Self { backend, brokers: Arc::new(brokers), proxies, topology })
+        let (wish, brokers) = (wish.clone(), Arc::new(brokers));
+        Ok(Self { backend, wish, brokers, proxies, topology })
     }
 
     /// The environment of the processes.
@@ -80,8 +82,12 @@ impl Site {
 
     /// What no log may show.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let secret = self.brokers.env().into_iter().filter(|(name, _)| is_secret(name));
-        secret.map(|(_, value)| value).collect()
+        let all = self.brokers.env().into_iter();
+        all.filter_map(|(name, value)| match is_secret(&name) {
+            true => Some(value),
+            false => password_of(&value).map(str::to_owned),
+        })
+        .collect()
     }
 
     /// The server that a fault meets.
@@ -105,7 +111,8 @@ impl Site {
         while self.running(&server.node).await?.is_some() {
             sleep(Duration::from_millis(2)).await;
         }
-        Ok(())
+        let (backend, wish, node) = (self.backend, self.wish.clone(), server.node.clone());
+        self.with(move |brokers| backend.killed(&wish, brokers, &node)).await
     }
 
     pub(crate) fn signal(&self, server: &Server, signal: Signal) -> Result<(), String> {
@@ -186,6 +193,12 @@ fn is_secret(name: &str) -> bool {
     name.ends_with("PASSWORD")
 }
 
+/// The password within a URL.
+fn password_of(url: &str) -> Option<&str> {
+    let (login, _) = url.split_once("://")?.1.split_once('@')?;
+    Some(login.split_once(':')?.1)
+}
+
 /// The value of a variable with another port, wherever it stands: alone or after a colon.
 fn with_port(value: &str, from: u16, to: u16) -> String {
     let (from, to) = (from.to_string(), to.to_string());
@@ -208,6 +221,12 @@ fn with_port(value: &str, from: u16, to: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_found_in_a_url() {
+        assert_eq!(password_of("amqp://user:secret@127.0.0.1:5672/"), Some("secret"));
+        assert_eq!(password_of("redis://127.0.0.1:6379/"), None);
+    }
 
     #[test]
     fn clients_are_led_through_the_proxy() {

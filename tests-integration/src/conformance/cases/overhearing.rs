@@ -23,11 +23,15 @@ async fn what_we_publish_is_heard_by_the_brokers_own_tool(stage: Stage) {
 }
 
 async fn what_a_python_program_publishes_is_heard(stage: Stage) {
-    is_heard(&stage, Foreign::Python).await;
+    for library in stage.server().0.libraries() {
+        is_heard(&stage, Foreign::Python(library)).await;
+    }
 }
 
 async fn what_we_publish_is_heard_by_a_python_program(stage: Stage) {
-    is_overheard(&stage, Foreign::Python).await;
+    for library in stage.server().0.libraries() {
+        is_overheard(&stage, Foreign::Python(library)).await;
+    }
 }
 
 /// A body alone makes a message, and its JSON what that says.

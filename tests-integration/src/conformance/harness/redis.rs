@@ -1,5 +1,4 @@
 mod listener;
-mod python;
 mod server;
 
 use std::sync::{Arc, Mutex, PoisonError};

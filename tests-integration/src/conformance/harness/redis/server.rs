@@ -1,16 +1,20 @@
 //! The Redis servers behind a stage, as cases drive them.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use messaging::redis::RedisConfig;
 use messaging::redis::config::{Address, Servers};
 use xtask::brokers::{Private, RedisMode};
 
+use super::Backend;
 use super::listener::ForeignListener;
-use super::{Backend, python};
+use crate::conformance::harness::{output, python};
 use crate::conformance::stage::IMPATIENCE;
 use crate::conformance::{Connecting, Foreign, Server};
+
+/// Python's client, and a program with it.
+const LIBRARY: &str = "redis";
+const PROGRAM: &str = include_str!("client.py");
 
 /// Where nothing listens.
 const NOWHERE: (&str, u16) = ("127.0.0.1", 1);
@@ -38,7 +42,7 @@ impl RedisServer {
     }
 
     fn python(&self, args: &[&str]) -> Result<String, String> {
-        output(&mut python::command(args, &self.servers.env()))
+        python::call(PROGRAM, args, &self.servers.env())
     }
 
     /// The key of a stream, and the channel of a subject.
@@ -82,8 +86,12 @@ impl Server for RedisServer {
     fn has(&self, client: Foreign) -> Result<(), String> {
         match client {
             Foreign::Tool => Ok(()),
-            Foreign::Python => python::install(),
+            Foreign::Python(library) => python::install(library),
         }
+    }
+
+    fn libraries(&self) -> &'static [&'static str] {
+        &[LIBRARY]
     }
 
     fn write(&self, client: Foreign, subject: &str, body: &str) -> Result<(), String> {
@@ -92,8 +100,8 @@ impl Server for RedisServer {
         match (client, self.backend) {
             (Foreign::Tool, Backend::Streams) => self.cli(&["XADD", &key, "*", "body", body]),
             (Foreign::Tool, Backend::PubSub) => self.cli(&["PUBLISH", &channel, body]),
-            (Foreign::Python, Backend::Streams) => self.python(&["write", &key, body]),
-            (Foreign::Python, Backend::PubSub) => self.python(&["publish", &channel, body]),
+            (Foreign::Python(_), Backend::Streams) => self.python(&["write", &key, body]),
+            (Foreign::Python(_), Backend::PubSub) => self.python(&["publish", &channel, body]),
         }
         .map(drop)
     }
@@ -113,8 +121,8 @@ impl Server for RedisServer {
                 return self.read(client, stream);
             }
             (Backend::PubSub, Foreign::Tool) => self.servers.redis_cli(["SUBSCRIBE", &key])?,
-            (Backend::PubSub, Foreign::Python) => {
-                python::command(&["listen", &key], &self.servers.env())
+            (Backend::PubSub, Foreign::Python(_)) => {
+                python::command(PROGRAM, &["listen", &key], &self.servers.env())
             }
         };
         let mut listener = ForeignListener::start(&mut command)?;
@@ -126,7 +134,7 @@ impl Server for RedisServer {
         let key = self.key(stream);
         match client {
             Foreign::Tool => bodies(&self.cli(&["--json", "XRANGE", &key, "-", "+"])?),
-            Foreign::Python => {
+            Foreign::Python(_) => {
                 let all = self.python(&["read", &key])?;
                 Ok(all.lines().map(str::to_owned).collect())
             }
@@ -189,17 +197,4 @@ fn bodies(shown: &str) -> Result<Vec<String>, String> {
         pairs.find(|pair| pair.first().is_some_and(|name| name == "body"))?.last().cloned()
     };
     entries.into_iter().map(|(id, fields)| body(fields).ok_or(format!("{id}: no body"))).collect()
-}
-
-/// What `redis-cli` and Python print, or why they failed.
-pub(super) fn output(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-    // redis-cli ends with 0 where the server answers with an error.
-    let failed =
-        !output.status.success() || text.starts_with("ERR ") || text.starts_with("(error)");
-    match failed {
-        false => Ok(text),
-        true => Err(format!("{text} {}", String::from_utf8_lossy(&output.stderr).trim_end())),
-    }
 }

@@ -1,0 +1,143 @@
+//! What the server answers to publishes, brought to their callers.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use messaging_core::{Error, ErrorKind};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::tracker::{Entry, Tracker};
+use super::{Outcome, Publication};
+use crate::connection::{ChannelEvent, Listen};
+use crate::error::Refusal;
+
+/// What the task that hands over and the tasks that read the socket share, for one channel.
+pub(super) struct Books<P> {
+    tracker: Mutex<Tracker<P>>,
+    /// Whether somebody waits for answers.
+    is_awaited: AtomicBool,
+    answered: Notify,
+    /// Cancelled when nothing more will be answered.
+    pub(super) ended: CancellationToken,
+    /// Publishes after the one that the server closed the channel for: it has read none of them.
+    unread: Mutex<Vec<P>>,
+}
+
+impl<P> Books<P> {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            tracker: Mutex::default(),
+            is_awaited: AtomicBool::new(false),
+            answered: Notify::new(),
+            ended: CancellationToken::new(),
+            unread: Mutex::default(),
+        })
+    }
+
+    pub(super) fn tracker(&self) -> MutexGuard<'_, Tracker<P>> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what is known not to have been read, in order.
+    pub(super) fn unread(&self) -> Vec<P> {
+        std::mem::take(&mut self.unread.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for an answer after `is_enough` was false, until it is true or the channel has ended.
+    pub(super) async fn wait(&self, is_enough: impl Fn(&Tracker<P>) -> bool) {
+        loop {
+            self.is_awaited.store(true, Ordering::SeqCst);
+            if is_enough(&self.tracker()) {
+                break;
+            }
+            tokio::select! {
+                () = self.answered.notified() => {}
+                () = self.ended.cancelled() => break,
+            }
+        }
+        self.is_awaited.store(false, Ordering::SeqCst);
+    }
+
+    fn tell(&self) {
+        if self.is_awaited.load(Ordering::SeqCst) {
+            self.answered.notify_one();
+        }
+    }
+}
+
+/// Hears the channel. Its drop leaves everything unconfirmed unknown.
+pub(super) struct Hearing<P: Publication> {
+    books: Arc<Books<P>>,
+    settled: Vec<Entry<P>>,
+    refusal: Option<Refusal>,
+}
+
+impl<P: Publication> Hearing<P> {
+    pub(super) fn new(books: Arc<Books<P>>) -> Self {
+        Self { books, settled: Vec::new(), refusal: None }
+    }
+
+    fn settle(&mut self, tag: u64, multiple: bool, is_taken: bool) {
+        // Callers are told after the lock is free.
+        self.books.tracker().settle(tag, multiple, &mut self.settled);
+        for Entry { publication, returned, .. } in self.settled.drain(..) {
+            publication.finish(match returned {
+                _ if !is_taken => Outcome::Nacked,
+                Some(refusal) => Outcome::Returned(*refusal),
+                None => Outcome::Confirmed,
+            });
+        }
+        self.books.tell();
+    }
+
+    /// A body over the server's limit closes the channel: it is named by its size, and what was
+    /// published after it has not been read.
+    fn find_too_large(&self, (size, limit): (usize, usize)) -> Vec<Entry<P>> {
+        let mut entries = self.books.tracker().drain();
+        let is_it = |entry: &Entry<P>| entry.body == size;
+        if let Some(at) = entries.iter().position(is_it) {
+            let mut after = entries.split_off(at).into_iter();
+            if let Some(Entry { publication, .. }) = after.next() {
+                let kind = ErrorKind::TooLarge { size, limit };
+                let text = format!("body: {size} bytes, the server's limit is {limit}");
+                publication.finish(Outcome::Failed(Error::new(kind, text)));
+            }
+            let mut unread = self.books.unread.lock().unwrap_or_else(PoisonError::into_inner);
+            unread.extend(after.map(|entry| entry.publication));
+        }
+        entries
+    }
+}
+
+impl<P: Publication> Listen for Hearing<P> {
+    fn hear(&mut self, event: ChannelEvent) {
+        match event {
+            ChannelEvent::Acked { tag, multiple } => self.settle(tag, multiple, true),
+            ChannelEvent::Nacked { tag, multiple } => self.settle(tag, multiple, false),
+            ChannelEvent::Returned { refusal, routing_key, id } => {
+                self.books.tracker().note_return(refusal, id.as_deref(), &routing_key);
+            }
+            ChannelEvent::Closed(refusal) => self.refusal = Some(refusal),
+            // There are no consumers on it.
+            ChannelEvent::Cancelled(_) => {}
+        }
+    }
+}
+
+impl<P: Publication> Drop for Hearing<P> {
+    fn drop(&mut self) {
+        let left = match self.refusal.as_ref().and_then(Refusal::too_large) {
+            Some(sizes) => self.find_too_large(sizes),
+            None => self.books.tracker().drain(),
+        };
+        let why = match &self.refusal {
+            Some(refusal) => format!("the server closed the channel: {refusal}"),
+            None => "the connection ended before the server answered".to_owned(),
+        };
+        for entry in left {
+            entry.publication.finish(Outcome::Unknown(why.clone()));
+        }
+        self.books.ended.cancel();
+    }
+}

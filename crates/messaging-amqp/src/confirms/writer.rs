@@ -1,0 +1,268 @@
+//! The task that hands over.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use amqprs::channel::BasicPublishArguments;
+use futures::poll;
+use messaging_core::{Error, ErrorKind, Result};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::hearing::{Books, Hearing};
+use super::{Outcome, Publication, Publish, Setup};
+use crate::backoff::Backoff;
+use crate::connection::{Channel, Link, Session};
+use crate::error::{Fault, closed};
+
+/// The most publishes taken from the queue at once.
+const BATCH: usize = 256;
+/// How often unconfirmed publishes are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// Without any answer for this long, nothing more is handed over: the server has stopped reading.
+const STALL: u32 = 3;
+/// What a publish takes on the wire beside its body, about.
+const OVERHEAD: usize = 512;
+
+/// The task that hands over.
+pub(super) struct Writer<P> {
+    link: Arc<Link>,
+    setup: Setup,
+    queue: mpsc::UnboundedReceiver<P>,
+    closed: CancellationToken,
+    /// What was not handed over, or not read by the server; it goes first.
+    waiting: VecDeque<P>,
+}
+
+impl<P: Publication> Writer<P> {
+    pub(super) fn new(
+        link: Arc<Link>,
+        setup: Setup,
+        queue: mpsc::UnboundedReceiver<P>,
+        closed: CancellationToken,
+    ) -> Self {
+        Self { link, setup, queue, closed, waiting: VecDeque::new() }
+    }
+
+    /// Hands over until it is closed and everything is out, or the link is closed.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            if self.waiting.is_empty() && !self.receive().await {
+                return;
+            }
+            let deadline = Instant::now() + self.link.config().timeout;
+            let session = match self.link.session(deadline).await {
+                Ok(session) => session,
+                Err(error) if *error.kind() == ErrorKind::Closed => return self.refuse(),
+                Err(_) => {
+                    self.forget_expired();
+                    continue;
+                }
+            };
+            match open(&session, &self.setup, deadline).await {
+                Ok((channel, books)) => {
+                    backoff.reset();
+                    let is_done = self.hand_over(&channel, &books).await;
+                    if is_done {
+                        return;
+                    }
+                    // The last words on every publish of the channel come before this.
+                    drop(channel);
+                    books.ended.cancelled().await;
+                    for publication in books.unread().into_iter().rev() {
+                        self.waiting.push_front(publication);
+                    }
+                }
+                Err(error) => {
+                    if error.is_retryable() {
+                        self.forget_expired();
+                    } else {
+                        self.fail(&error);
+                    }
+                    sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for something to hand over; `false` once it is closed and nothing is left.
+    async fn receive(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            received = self.queue.recv() => {
+                self.waiting.extend(received);
+                !self.waiting.is_empty()
+            }
+            () = self.closed.cancelled() => false,
+            () = self.link.closing() => false,
+        }
+    }
+
+    /// What has expired is reported already; a long outage holds no memory.
+    fn forget_expired(&mut self) {
+        self.take_queued();
+        let now = Instant::now();
+        self.waiting
+            .retain_mut(|publication| publication.deadline() > now || publication.begin(now));
+    }
+
+    /// What the server refuses for good fails.
+    fn fail(&mut self, error: &Error) {
+        self.take_queued();
+        for publication in self.waiting.drain(..) {
+            let again = Error::new(error.kind().clone(), error.to_string());
+            publication.finish(Outcome::Failed(again));
+        }
+    }
+
+    fn take_queued(&mut self) {
+        while let Ok(next) = self.queue.try_recv() {
+            self.waiting.push_back(next);
+        }
+    }
+
+    fn refuse(&mut self) {
+        self.queue.close();
+        self.take_queued();
+        for publication in self.waiting.drain(..) {
+            publication.finish(Outcome::Failed(closed("publish")));
+        }
+    }
+
+    /// Hands over on one channel until it ends, or `true`: until all is confirmed after closing.
+    async fn hand_over(&mut self, channel: &Channel, books: &Books<P>) -> bool {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = Watch::default();
+        let mut is_closed = false;
+        loop {
+            if !self.send_waiting(channel, books).await {
+                return false;
+            }
+            if is_closed && books.tracker().unconfirmed() == 0 {
+                return true;
+            }
+            let is_stalled = watch.is_stalled();
+            tokio::select! {
+                biased;
+                () = books.ended.cancelled() => return false,
+                () = books.wait(|tracker| tracker.answers() != watch.answers), if is_stalled => {
+                    watch = Watch::default();
+                    channel.session().set_blocked(false);
+                }
+                () = books.wait(|tracker| tracker.unconfirmed() == 0), if is_closed => {}
+                received = self.queue.recv_many(&mut batch, BATCH), if !is_stalled && !is_closed => {
+                    is_closed = received == 0;
+                    self.waiting.extend(batch.drain(..));
+                }
+                _ = look.tick() => {
+                    let tracker = books.tracker();
+                    if watch.look(tracker.unconfirmed(), tracker.answers()) {
+                        drop(tracker);
+                        channel.session().set_blocked(true);
+                    }
+                }
+                () = self.closed.cancelled(), if !is_closed && self.waiting.is_empty() => {
+                    is_closed = true;
+                }
+            }
+        }
+    }
+
+    /// Hands over what waits, in order; `false` if the channel ended.
+    async fn send_waiting(&mut self, channel: &Channel, books: &Books<P>) -> bool {
+        if self.waiting.is_empty() {
+            return true;
+        }
+        let limit = self.link.config().max_unconfirmed_bytes;
+        let now = Instant::now();
+        while let Some(mut publication) = self.waiting.pop_front() {
+            if !publication.begin(now) {
+                continue;
+            }
+            let Publish { exchange, routing_key, mandatory, properties, body } =
+                match publication.wire() {
+                    Ok(publish) => publish,
+                    Err(error) => {
+                        publication.finish(Outcome::Failed(error));
+                        continue;
+                    }
+                };
+            let size = body.len();
+            let (number, bytes) = {
+                let mut tracker = books.tracker();
+                let number = tracker.push(publication, size, size + OVERHEAD);
+                (number, tracker.bytes())
+            };
+            let mut route = BasicPublishArguments::default();
+            route.exchange = exchange;
+            route.routing_key = routing_key;
+            route.mandatory = mandatory;
+            let mut sent = pin!(channel.publish(properties, body, route));
+            let sent = match poll!(&mut sent) {
+                std::task::Poll::Ready(sent) => sent.is_ok(),
+                std::task::Poll::Pending => tokio::select! {
+                    biased;
+                    sent = sent => sent.is_ok(),
+                    () = books.ended.cancelled() => false,
+                },
+            };
+            if !sent {
+                channel.session().end("it takes no more publishes");
+                // It was not handed over. If it is gone, its caller has been told that it is unknown.
+                if let Some(publication) = books.tracker().take_back(number) {
+                    self.waiting.push_front(publication);
+                }
+                return false;
+            }
+            if bytes > limit {
+                books.wait(|tracker| tracker.bytes() <= limit).await;
+            }
+        }
+        !books.ended.is_cancelled()
+    }
+}
+
+/// Opens a channel in confirm mode, with everything that is published to.
+async fn open<P: Publication>(
+    session: &Session,
+    setup: &Setup,
+    deadline: Instant,
+) -> Result<(Channel, Arc<Books<P>>)> {
+    let books = Books::new();
+    let hearing = Hearing::new(Arc::clone(&books));
+    let at = |fault: Fault| fault.at("publish");
+    let channel = session.channel_for(hearing, deadline).await.map_err(at)?;
+    setup(channel.clone(), deadline).await?;
+    channel.select_confirms(deadline).await.map_err(at)?;
+    Ok((channel, books))
+}
+
+/// Sees that the server has stopped answering.
+#[derive(Debug, Default)]
+struct Watch {
+    answers: u64,
+    silent: u32,
+}
+
+impl Watch {
+    /// Looks at the books; `true` when it has just come to a stall.
+    const fn look(&mut self, unconfirmed: usize, answers: u64) -> bool {
+        if unconfirmed == 0 || answers != self.answers {
+            self.answers = answers;
+            self.silent = 0;
+            return false;
+        }
+        self.silent += 1;
+        self.silent == STALL
+    }
+
+    const fn is_stalled(&self) -> bool {
+        self.silent >= STALL
+    }
+}

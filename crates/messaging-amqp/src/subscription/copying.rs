@@ -1,0 +1,128 @@
+//! Copies: what brings a message back to its group, or to the dead letters, before its original is
+//! acked.
+
+use std::time::Duration;
+
+use messaging_core::headers::ours;
+use messaging_core::{ErrorKind, Message, Settled};
+use tokio::time::{Instant, sleep};
+
+use super::desk::{Copy, Target};
+use super::member::{Member, declare};
+use super::ring::Alias;
+use super::source::Source;
+use crate::backoff::Backoff;
+use crate::confirms::{Outcome, Publish};
+use crate::topology;
+use crate::wire::{self, Marks};
+
+/// How long the answer to one publish may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Publishes a copy until it is confirmed, under the same id. Nothing once that can't be any more.
+pub(super) async fn publish(member: &Member, copy: Copy) -> Option<(u32, Alias)> {
+    let mut backoff = Backoff::default();
+    loop {
+        match attempt(member, &copy).await {
+            Outcome::Confirmed => break,
+            Outcome::Failed(error) if *error.kind() == ErrorKind::Closed => return None,
+            outcome @ (Outcome::Returned(_) | Outcome::Unknown(_) | Outcome::Failed(_)) => {
+                tracing::debug!(?outcome, "a copy is repeated");
+                // It may be that something of its way is missing.
+                repair(member, &copy).await;
+            }
+            Outcome::Nacked => {}
+        }
+        tokio::select! {
+            () = sleep(backoff.next()) => {}
+            () = member.shared.dead.cancelled() => return None,
+        }
+    }
+    if let Some(confirm) = copy.confirm {
+        confirm.resolve(Ok(Settled::Durable));
+    }
+    Some((copy.lane, copy.of))
+}
+
+async fn attempt(member: &Member, copy: &Copy) -> Outcome {
+    let publish = match prepare(member, copy) {
+        Ok(publish) => publish,
+        Err(error) => return Outcome::Failed(error),
+    };
+    let answer = member.shared.copies.publish(publish, Instant::now() + PATIENCE);
+    match answer.await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::Unknown("the connection ended".to_owned()),
+    }
+}
+
+fn prepare(member: &Member, copy: &Copy) -> messaging_core::Result<Publish> {
+    let names = &member.shared.names;
+    let group = match &member.source {
+        Source::Group(group) => Some(&group.name),
+        Source::DeadLetters { .. } | Source::Own { .. } => None,
+    };
+    let (exchange, outbound) = match (&copy.to, group) {
+        (Target::Group, Some(group)) => (names.returned(group), counted(copy)?),
+        (Target::Tier(tier), Some(group)) => (names.retry(group, *tier), counted(copy)?),
+        (Target::Suspects, Some(group)) => {
+            let mut marks = marks(copy);
+            marks.is_suspect = true;
+            (names.suspects(group), wire::outgoing(&copy.message, marks)?)
+        }
+        (Target::DeadLetters { reason }, _) => {
+            let message = dead_letter(member, copy, reason);
+            (names.dead_letter_exchange(), wire::outgoing(&message, Marks::default())?)
+        }
+        (Target::Group | Target::Tier(_) | Target::Suspects, None) => {
+            let text = "only a group takes copies back";
+            return Err(messaging_core::Error::new(ErrorKind::Other, text));
+        }
+    };
+    let wire::Outbound { properties, routing_key, body } = outbound;
+    Ok(Publish { exchange, routing_key, mandatory: true, properties, body })
+}
+
+fn marks(copy: &Copy) -> Marks {
+    Marks { attempts: copy.attempt.saturating_sub(1), ..Marks::default() }
+}
+
+fn counted(copy: &Copy) -> messaging_core::Result<wire::Outbound> {
+    wire::outgoing(&copy.message, marks(copy))
+}
+
+fn dead_letter(member: &Member, copy: &Copy, reason: &str) -> Message {
+    let mut message = Message::clone(&copy.message);
+    let origin = format!("{}, queue {}", message.subject.stream(), member.source.name());
+    let headers = &mut message.headers;
+    headers.stamp(ours::DEAD_LETTER_GROUP, member.source.name().to_owned());
+    headers.stamp(ours::DEAD_LETTER_REASON, reason.to_owned());
+    headers.stamp(ours::DEAD_LETTER_ATTEMPTS, copy.attempt.to_string());
+    headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
+    message
+}
+
+/// Declares what the copy's way consists of. If that fails, the next try fails too, and is repeated.
+async fn repair(member: &Member, copy: &Copy) {
+    let repaired = match copy.to {
+        Target::DeadLetters { .. } => repair_dead_letters(member, copy).await,
+        Target::Group | Target::Tier(_) | Target::Suspects => member.declare().await,
+    };
+    if let Err(error) = repaired {
+        tracing::debug!(%error, "the way of a copy can't be declared");
+    }
+}
+
+async fn repair_dead_letters(member: &Member, copy: &Copy) -> messaging_core::Result<()> {
+    let shared = &member.shared;
+    let deadline = Instant::now() + shared.config.timeout;
+    let stream = copy.message.subject.stream().parse()?;
+    let week = Duration::from_secs(7 * 24 * 3_600);
+    let known = shared.topology();
+    let retention =
+        known.stream(copy.message.subject.stream()).map_or(week, |it| it.dead_letter_retention);
+    let mut all = topology::exchanges(&shared.names);
+    all.extend(topology::dead_letters(&shared.names, &stream, retention));
+    let session = shared.consuming.session(deadline).await?;
+    declare(&session, &all, deadline).await.map_err(|fault| fault.at("dead letters"))
+}

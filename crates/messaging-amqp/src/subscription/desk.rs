@@ -1,0 +1,270 @@
+//! What one subscription has received, what it has handed out, and what it may hand out next.
+
+mod arriving;
+mod leaving;
+mod losing;
+mod settling;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use messaging_core::driver::{Arrivals, Event, Incoming, Token};
+use messaging_core::{Confirm, Error, Message, Settled};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(super) use self::arriving::Arrival;
+use super::order::Order;
+use super::past::Past;
+use super::ring::{Acks, Alias, Ring, State as SlotState};
+
+/// The lane of a group's own queue.
+pub(super) const MAIN: u32 = 0;
+
+/// The lane of a group's suspects.
+pub(super) const SUSPECTS: u32 = 1;
+
+/// The most acked deliveries that are remembered until the server must know.
+const MOST_REMEMBERED: u64 = 4_096;
+
+/// The state of one subscription. Its lock is held for moments only.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    state: Mutex<State>,
+    limits: Limits,
+    returning: Returning,
+    /// Told when there are acks or copies to be brought to the server, or the subscription ends.
+    pub(super) work: Notify,
+}
+
+/// How much may be unsettled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) prefetch: NonZeroU32,
+    pub(super) bytes: Option<usize>,
+}
+
+/// How a message comes again that was not settled for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Returning {
+    /// As a confirmed copy. `trial_after` is how many returns by the server make a message a suspect
+    /// that is tried alone.
+    AsCopy { trial_after: u32 },
+    /// It stays unsettled and is handed out again. `keyed` keeps what is behind its key back;
+    /// `keeps_rejected` leaves what is rejected where it is.
+    InPlace { keyed: bool, keeps_rejected: bool },
+}
+
+#[derive(Debug)]
+struct State {
+    lanes: Vec<Lane>,
+    in_hand: usize,
+    bytes: usize,
+    /// How many copies are on their way.
+    copying: usize,
+    copies: Vec<Copy>,
+    confirms: Vec<Confirm<Settled>>,
+    events: VecDeque<Event>,
+    failure: Option<Error>,
+    waker: Option<Waker>,
+    /// Whether hands were full when the application looked last.
+    stalled: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Nobody takes messages any more; what is in hand can still be settled.
+    Left,
+    /// Nothing of it is ours any more.
+    Closed,
+}
+
+/// A queue that is consumed, over one channel at a time.
+#[derive(Debug)]
+struct Lane {
+    /// Which channel of it this is.
+    epoch: u32,
+    ring: Ring,
+    order: Order,
+    past: Past,
+}
+
+/// A copy to be published; once it is confirmed, its original is acked.
+#[derive(Debug)]
+pub(super) struct Copy {
+    pub(super) lane: u32,
+    pub(super) of: Alias,
+    pub(super) to: Target,
+    pub(super) attempt: u32,
+    pub(super) message: Arc<Message>,
+    pub(super) confirm: Option<Confirm<Settled>>,
+}
+
+/// Where a copy goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Back to the group.
+    Group,
+    /// Back to the group after this time.
+    Tier(Duration),
+    /// To the group's suspects.
+    Suspects,
+    /// To the dead letters.
+    DeadLetters { reason: String },
+}
+
+/// What is to be brought to the server.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) acks: Vec<(u32, Acks)>,
+    pub(super) copies: Vec<Copy>,
+    /// Resolved once the acks are handed over.
+    pub(super) confirms: Vec<Confirm<Settled>>,
+}
+
+impl Desk {
+    pub(super) fn new(lanes: usize, limits: Limits, returning: Returning) -> Self {
+        let lane = || Lane {
+            epoch: 0,
+            ring: Ring::new(u64::from(limits.prefetch.get()).min(MOST_REMEMBERED)),
+            order: Order::default(),
+            past: Past::default(),
+        };
+        let state = State {
+            lanes: std::iter::repeat_with(lane).take(lanes).collect(),
+            in_hand: 0,
+            bytes: 0,
+            copying: 0,
+            copies: Vec::new(),
+            confirms: Vec::new(),
+            events: VecDeque::new(),
+            failure: None,
+            waker: None,
+            stalled: false,
+            phase: Phase::Open,
+        };
+        Self { state: Mutex::new(state), limits, returning, work: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What there is for the application now.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+        let mut state = self.lock();
+        if let Some(event) = state.events.pop_front() {
+            return Poll::Ready(Some(Ok(event)));
+        }
+        if state.phase != Phase::Open {
+            return Poll::Ready(state.failure.take().map(Err));
+        }
+        let batch = self.hand_out(&mut state);
+        if !batch.is_empty() {
+            return Poll::Ready(Some(Ok(Event::Messages(batch))));
+        }
+        match &mut state.waker {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn hand_out(&self, state: &mut State) -> Arrivals {
+        let prefetch = self.limits.prefetch.get() as usize;
+        let most_bytes = self.limits.bytes.unwrap_or(usize::MAX);
+        let in_place = matches!(self.returning, Returning::InPlace { .. }).then(Instant::now);
+        let keyed = matches!(self.returning, Returning::InPlace { keyed: true, .. });
+        let mut batch = Arrivals::new();
+        // Suspects are few and stop for nobody.
+        for (number, lane) in state.lanes.iter_mut().enumerate().rev() {
+            let number = u32::try_from(number).unwrap_or_default();
+            while state.in_hand < prefetch && state.bytes < most_bytes {
+                let tag = match in_place {
+                    None => lane.ring.next_waiting(),
+                    Some(now) => lane.next_in_place(now, keyed),
+                };
+                let Some(tag) = tag else { break };
+                let Some(slot) = lane.ring.get_mut(tag) else { break };
+                let Some(message) = &slot.message else { continue };
+                slot.state = SlotState::InHand;
+                state.in_hand += 1;
+                state.bytes += message.bytes();
+                let token = Token { lane: number, epoch: lane.epoch, id: tag.into() };
+                let incoming = Incoming::new(Arc::clone(message), token);
+                batch.push(incoming.with_attempt(slot.attempt));
+            }
+        }
+        state.stalled = state.in_hand >= prefetch || state.bytes >= most_bytes;
+        batch
+    }
+
+    /// What is to be brought to the server now.
+    pub(super) fn take_work(&self) -> Work {
+        let mut state = self.lock();
+        let mut work = Work::default();
+        for (number, lane) in (0..).zip(&mut state.lanes) {
+            if lane.ring.has_acks() {
+                work.acks.push((number, lane.ring.take_acks()));
+            }
+        }
+        work.copies = std::mem::take(&mut state.copies);
+        work.confirms = std::mem::take(&mut state.confirms);
+        work
+    }
+
+    /// The first time after `from` at which a message that is kept back goes out again.
+    pub(super) fn next_due(&self, from: Instant) -> Option<Instant> {
+        self.lock().lanes.iter().filter_map(|lane| lane.order.next_due(from)).min()
+    }
+
+    /// Looks again whether something is due.
+    pub(super) fn wake(&self) {
+        self.lock().wake();
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        let mut state = self.lock();
+        state.events.push_back(event);
+        state.wake();
+    }
+}
+
+impl Lane {
+    /// The message that goes out next where retries are in place.
+    fn next_in_place(&mut self, now: Instant, keyed: bool) -> Option<u64> {
+        if let Some(tag) = self.order.due(now) {
+            return Some(tag);
+        }
+        while let Some(tag) = self.ring.next_waiting() {
+            let slot = self.ring.get_mut(tag)?;
+            let key = slot.key(keyed);
+            if self.order.admit(tag, key) {
+                return Some(tag);
+            }
+            slot.state = SlotState::Withheld;
+        }
+        None
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Puts a copy in the way, of a delivery that counts as being copied.
+    fn copy(&mut self, copy: Copy) {
+        self.copying += 1;
+        self.copies.push(copy);
+    }
+}

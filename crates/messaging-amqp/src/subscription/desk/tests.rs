@@ -1,0 +1,210 @@
+use std::task::Waker;
+
+use messaging_core::driver::Settle;
+use messaging_core::{Settlement, Subject};
+
+use super::*;
+
+const BY_COPY: Returning = Returning::AsCopy { trial_after: 2 };
+const ORDERED: Returning = Returning::InPlace { keyed: true, keeps_rejected: false };
+
+fn desk(prefetch: u32, returning: Returning) -> Desk {
+    let limits = Limits { prefetch: NonZeroU32::new(prefetch).unwrap(), bytes: None };
+    Desk::new(2, limits, returning)
+}
+
+fn message(body: &str) -> Arc<Message> {
+    let message = Message::new(Subject::from_static("tasks.n"), body.to_owned());
+    Arc::new(message.with_id(body.parse().unwrap()))
+}
+
+fn arrival(body: &str, returns: u32) -> Arrival {
+    Arrival { message: Some(message(body)), attempt: 1, returns }
+}
+
+fn arrive(desk: &Desk, bodies: &[&str], returns: u32) {
+    let arrivals = bodies.iter().map(|body| arrival(body, returns)).collect();
+    desk.arrived(MAIN, desk.epoch(MAIN), arrivals);
+}
+
+/// What is handed out now.
+fn take(desk: &Desk) -> Vec<Incoming> {
+    let mut all = Vec::new();
+    while let Poll::Ready(Some(Ok(event))) = desk.poll(&Context::from_waker(Waker::noop())) {
+        if let Event::Messages(messages) = event {
+            all.extend(messages);
+        }
+    }
+    all
+}
+
+fn shown(incoming: &[Incoming]) -> Vec<(String, u32)> {
+    let show =
+        |one: &Incoming| (String::from_utf8_lossy(&one.message.body).into_owned(), one.attempt);
+    incoming.iter().map(show).collect()
+}
+
+fn of(pairs: &[(&str, u32)]) -> Vec<(String, u32)> {
+    pairs.iter().map(|(body, attempt)| ((*body).to_owned(), *attempt)).collect()
+}
+
+fn acks(desk: &Desk) -> Vec<(u32, Acks)> {
+    desk.take_work().acks
+}
+
+#[test]
+fn hands_are_full_at_the_prefetch() {
+    let desk = desk(2, BY_COPY);
+    arrive(&desk, &["a", "b", "c"], 0);
+    let held = take(&desk);
+    assert_eq!(shown(&held), of(&[("a", 1), ("b", 1)]));
+    desk.settle(Settle::new(held[1].token, Settlement::Ack)).unwrap();
+    assert_eq!(shown(&take(&desk)), of(&[("c", 1)]));
+    assert_eq!(acks(&desk), [(MAIN, Acks { up_to: None, single: vec![2] })]);
+    let late = desk.settle(Settle::new(held[1].token, Settlement::Abandon));
+    assert!(late.is_err(), "it was settled before");
+}
+
+#[test]
+fn an_original_is_acked_once_its_copy_is_confirmed() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["a"], 0);
+    let held = take(&desk);
+    let after = Duration::from_secs(1);
+    desk.settle(Settle::new(held[0].token, Settlement::Retry { after })).unwrap();
+    let mut work = desk.take_work();
+    assert!(work.acks.is_empty());
+    let copy = work.copies.pop().unwrap();
+    assert_eq!((copy.to, copy.attempt), (Target::Tier(after), 2));
+    desk.copied(copy.lane, copy.of);
+    assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
+}
+
+#[test]
+fn what_comes_back_after_an_outage_is_where_it_was() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["acked", "held", "retried"], 0);
+    let held = take(&desk);
+    arrive(&desk, &["waiting"], 0);
+    desk.disconnected(MAIN);
+    desk.settle(Settle::new(held[0].token, Settlement::Ack)).unwrap();
+    let after = Duration::ZERO;
+    desk.settle(Settle::new(held[2].token, Settlement::Retry { after })).unwrap();
+    assert!(desk.take_work().copies.is_empty(), "another member may have it");
+    arrive(&desk, &["acked", "held", "retried", "waiting"], 1);
+    assert_eq!(shown(&take(&desk)), of(&[("waiting", 1)]), "nothing failed");
+    let mut work = desk.take_work();
+    assert_eq!(work.acks, [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
+    let copy = work.copies.pop().unwrap();
+    assert_eq!((copy.to, copy.attempt), (Target::Group, 2));
+    desk.copied(copy.lane, copy.of);
+    desk.settle(Settle::new(held[1].token, Settlement::Ack)).unwrap();
+    assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((3, true)), single: vec![] })]);
+}
+
+#[test]
+fn a_copy_that_was_on_its_way_is_made_once() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["a"], 0);
+    let held = take(&desk);
+    desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
+    let copy = desk.take_work().copies.pop().unwrap();
+    desk.disconnected(MAIN);
+    arrive(&desk, &["a"], 1);
+    assert!(take(&desk).is_empty() && desk.take_work().copies.is_empty());
+    desk.copied(copy.lane, copy.of);
+    assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
+}
+
+#[test]
+fn what_others_returned_counts_and_is_tried_alone_the_second_time() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["once"], 1);
+    arrive(&desk, &["twice"], 2);
+    assert_eq!(shown(&take(&desk)), of(&[("once", 2)]));
+    let copy = desk.take_work().copies.pop().unwrap();
+    assert_eq!((copy.to, copy.attempt), (Target::Suspects, 3));
+    desk.arrived(SUSPECTS, 0, vec![Arrival { attempt: 3, ..arrival("twice", 1) }]);
+    assert_eq!(shown(&take(&desk)), of(&[("twice", 4)]));
+}
+
+#[test]
+fn leaving_gives_back_what_nobody_started_and_waits_for_the_rest() {
+    let desk = desk(1, BY_COPY);
+    arrive(&desk, &["held", "waiting"], 0);
+    let held = take(&desk);
+    desk.leave();
+    let copy = desk.take_work().copies.pop().unwrap();
+    assert_eq!(
+        (copy.to, copy.attempt, &copy.message.body[..]),
+        (Target::Group, 1, &b"waiting"[..])
+    );
+    desk.copied(copy.lane, copy.of);
+    assert!(!desk.is_done());
+    desk.settle(Settle::new(held[0].token, Settlement::Ack)).unwrap();
+    assert!(!desk.is_done(), "acks are not out yet");
+    assert_eq!(acks(&desk).len(), 1);
+    assert!(desk.is_done());
+}
+
+#[test]
+fn an_ordered_group_keeps_what_is_behind_a_retry() {
+    let desk = desk(9, ORDERED);
+    let keyed = |body: &str, key: &str| {
+        let message = Message::clone(&message(body)).with_key(key.to_owned());
+        Arrival { message: Some(Arc::new(message)), attempt: 1, returns: 0 }
+    };
+    desk.arrived(MAIN, 0, vec![keyed("a1", "a"), keyed("a2", "a"), keyed("b1", "b")]);
+    let held = take(&desk);
+    assert_eq!(shown(&held), of(&[("a1", 1), ("b1", 1)]));
+    desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
+    let again = take(&desk);
+    assert_eq!(shown(&again), of(&[("a1", 2)]));
+    desk.settle(Settle::new(again[0].token, Settlement::Ack)).unwrap();
+    assert_eq!(shown(&take(&desk)), of(&[("a2", 1)]));
+    assert!(desk.take_work().copies.is_empty());
+}
+
+#[test]
+fn a_lost_lane_of_an_ordered_group_begins_anew_and_knows_what_had_failed() {
+    let desk = desk(9, ORDERED);
+    arrive(&desk, &["a"], 0);
+    let held = take(&desk);
+    desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
+    let held = take(&desk);
+    desk.disconnected(MAIN);
+    assert!(desk.settle(Settle::new(held[0].token, Settlement::Ack)).is_err());
+    arrive(&desk, &["a"], 1);
+    assert_eq!(shown(&take(&desk)), of(&[("a", 2)]));
+}
+
+#[test]
+fn what_was_in_hand_of_a_deleted_queue_is_missed_unless_it_was_done() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["done", "not done"], 0);
+    let held = take(&desk);
+    desk.deleted(MAIN);
+    assert!(desk.settle(Settle::new(held[0].token, Settlement::Ack)).is_err());
+    assert!(desk.settle(Settle::new(held[1].token, Settlement::Abandon)).is_err());
+    let mut gaps = Vec::new();
+    while let Poll::Ready(Some(Ok(event))) = desk.poll(&Context::from_waker(Waker::noop())) {
+        if let Event::Gap(gap) = event {
+            gaps.push(gap.missed);
+        }
+    }
+    assert_eq!(gaps, [Some(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_would_soon_take_is_ended_before() {
+    let desk = desk(1, BY_COPY);
+    arrive(&desk, &["held", "waiting"], 0);
+    let held = take(&desk);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(desk.expire(Duration::from_secs(61)).taken, 0);
+    assert_eq!(desk.expire(Duration::from_secs(60)).taken, 1);
+    let copies = desk.take_work().copies;
+    let shown: Vec<_> = copies.iter().map(|copy| (&copy.message.body[..], copy.attempt)).collect();
+    assert_eq!(shown, [(&b"held"[..], 2), (b"waiting", 1)]);
+    assert!(desk.settle(Settle::new(held[0].token, Settlement::Ack)).is_err());
+}

@@ -1,0 +1,193 @@
+//! Listening at most once: a queue of its own, emptied at once; what does not fit is a counted gap.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures::{Stream, StreamExt};
+use messaging_core::driver::{Arrivals, Event, Incoming, Subscription, Token};
+use messaging_core::{Gap, Result, SubscribeSpec};
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::line::{Line, read};
+use super::member::Member;
+use crate::backoff::Backoff;
+use crate::connection::{Link, Role};
+use crate::driver::Shared;
+
+/// The most deliveries taken in one piece.
+const BATCH: usize = 512;
+
+/// Opens a listener.
+pub(super) async fn open(shared: &Arc<Shared>, spec: &SubscribeSpec) -> Result<Subscription> {
+    let member = Member::new(shared, spec)?;
+    let link = Link::open(Arc::clone(&shared.config), Role::Consume).await?;
+    let lines = member.open(&link).await?;
+    let buffer = Arc::new(Buffer { most: spec.prefetch, state: Mutex::default() });
+    let stop = CancellationToken::new();
+    let heard = Heard { buffer: Arc::clone(&buffer), _stop: stop.clone().drop_guard() };
+    let closing = shared.closing.clone();
+    shared.tasks.spawn(async move {
+        tokio::select! {
+            () = listen(&member, &link, lines, &buffer) => {}
+            () = stop.cancelled() => {}
+            () = closing.cancelled() => {}
+        }
+        buffer.end();
+        link.close(member.shared.config.timeout).await;
+    });
+    Ok(Subscription::at_most_once(heard.boxed()))
+}
+
+async fn listen(member: &Member, link: &Link, mut lines: Vec<Line>, buffer: &Buffer) {
+    let mut backoff = Backoff::default();
+    loop {
+        if let Some(line) = lines.first_mut() {
+            hear(member, line, buffer).await;
+        }
+        loop {
+            sleep(backoff.next()).await;
+            match member.open(link).await {
+                Ok(opened) => {
+                    lines = opened;
+                    break;
+                }
+                Err(error) => tracing::warn!(%error, "listening is not possible yet"),
+            }
+        }
+        backoff.reset();
+        buffer.reconnected();
+    }
+}
+
+/// Takes what comes over one channel until that ends. Acks only make room for more.
+async fn hear(member: &Member, line: &mut Line, buffer: &Buffer) {
+    let mut deliveries = Vec::with_capacity(BATCH);
+    let mut tag = 0;
+    loop {
+        let count = line.deliveries.recv_many(&mut deliveries, BATCH).await;
+        if count == 0 {
+            return;
+        }
+        tag += count as u64;
+        let arrivals = deliveries.drain(..).map(|delivery| read(member, delivery));
+        buffer.push(arrivals.filter_map(|arrival| {
+            let token = Token { lane: 0, epoch: 0, id: 0 };
+            Some(Incoming::new(arrival.message?, token))
+        }));
+        line.channel.ack(tag, true).await.ok();
+    }
+}
+
+/// What was heard and not taken yet. The oldest makes room, and is counted.
+#[derive(Debug)]
+struct Buffer {
+    most: NonZeroU32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: VecDeque<Incoming>,
+    missed: u64,
+    reconnected: bool,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, messages: impl Iterator<Item = Incoming>) {
+        let mut state = self.lock();
+        state.messages.extend(messages);
+        let over = state.messages.len().saturating_sub(self.most.get() as usize);
+        state.messages.drain(..over);
+        state.missed += over as u64;
+        state.wake();
+    }
+
+    fn reconnected(&self) {
+        let mut state = self.lock();
+        state.reconnected = true;
+        state.wake();
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.wake();
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        if std::mem::take(&mut self.reconnected) {
+            let reason = "the connection was lost, and the listener's queue with it";
+            return Some(Event::Gap(Gap::new(None, reason)));
+        }
+        let missed = std::mem::take(&mut self.missed);
+        if missed > 0 {
+            let reason = "the listener was slower than what came";
+            return Some(Event::Gap(Gap::new(Some(missed), reason)));
+        }
+        let messages: Arrivals = self.messages.drain(..).collect();
+        (!messages.is_empty()).then_some(Event::Messages(messages))
+    }
+}
+
+/// What a listener hears. Dropping it ends its task.
+#[derive(Debug)]
+struct Heard {
+    buffer: Arc<Buffer>,
+    _stop: DropGuard,
+}
+
+impl Stream for Heard {
+    type Item = Result<Event>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut state = self.buffer.lock();
+        if let Some(event) = state.take() {
+            return Poll::Ready(Some(Ok(event)));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use messaging_core::{Message, Subject};
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_a_gap_before_what_came_after() {
+        let buffer = Buffer { most: NonZeroU32::new(2).unwrap(), state: Mutex::default() };
+        let message = |body: &'static str| {
+            let message = Message::new(Subject::from_static("events.n"), body);
+            Incoming::new(message, Token { lane: 0, epoch: 0, id: 0 })
+        };
+        buffer.push(["a", "b", "c"].into_iter().map(message));
+        let mut state = buffer.lock();
+        assert!(matches!(state.take(), Some(Event::Gap(gap)) if gap.missed == Some(1)));
+        let Some(Event::Messages(heard)) = state.take() else { panic!("nothing was heard") };
+        assert_eq!(heard.iter().map(|one| &one.message.body[..]).collect::<Vec<_>>(), [b"b", b"c"]);
+        assert!(state.take().is_none());
+    }
+}

@@ -1,0 +1,126 @@
+//! One subscription, as its task and its handles share it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use messaging_core::{Error, ErrorKind, Message, Patterns, Result, SubscribeSpec};
+use tokio::time::Instant;
+
+use super::desk::{Desk, Limits, MAIN, Returning, SUSPECTS};
+use super::line::Line;
+use super::source::Source;
+use crate::connection::{Link, Session};
+use crate::driver::Shared;
+use crate::error::{Fault, Refusal};
+use crate::topology::{self, current_value};
+
+/// How long declaring and consuming everything may take.
+const OPENING: Duration = Duration::from_secs(30);
+
+/// How many more than the prefetch are fetched where some may be kept back.
+const KEPT_BACK: u32 = 1_024;
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(super) shared: Arc<Shared>,
+    pub(super) source: Source,
+    /// What is delivered; what does not match is settled unseen.
+    patterns: Patterns,
+    /// The exchanges through which only copies of ours come.
+    pub(super) ours: Vec<Arc<str>>,
+    pub(crate) desk: Desk,
+    prefetch: u32,
+}
+
+impl Member {
+    pub(crate) fn new(shared: &Arc<Shared>, spec: &SubscribeSpec) -> Result<Self> {
+        let source = Source::of(spec, &shared.topology())?;
+        let most = shared.config.prefetch.map_or(u16::MAX, std::num::NonZeroU16::get);
+        let prefetch =
+            spec.prefetch.min(std::num::NonZeroU32::new(most.into()).unwrap_or(spec.prefetch));
+        let limits = Limits { prefetch, bytes: spec.prefetch_bytes };
+        let desk = Desk::new(2, limits, source.returning());
+        Ok(Self {
+            shared: Arc::clone(shared),
+            ours: source.ours(&shared.names),
+            patterns: spec.source.patterns()?,
+            source,
+            desk,
+            prefetch: prefetch.get(),
+        })
+    }
+
+    /// Whether a message is for this subscription.
+    pub(super) fn wants(&self, message: &Message) -> bool {
+        matches!(self.source, Source::DeadLetters { .. }) || self.patterns.matches(&message.subject)
+    }
+
+    /// Declares everything and consumes it.
+    pub(super) async fn open(&self, link: &Link) -> Result<Vec<Line>> {
+        let patience = Instant::now() + self.shared.config.timeout;
+        let session = link.session(patience).await?;
+        let deadline = Instant::now() + OPENING;
+        let places = self.source.places(&self.shared.names, &self.shared.topology());
+        let declared = declare(&session, &places.declarations, deadline).await;
+        declared.map_err(|fault| self.refused(fault))?;
+        let mut lines = Vec::with_capacity(places.queues.len());
+        for (lane, queue) in (MAIN..).zip(places.queues) {
+            let at = (lane, self.desk.epoch(lane));
+            let opened = Line::open(&session, queue, at, self.server_prefetch(lane), deadline);
+            lines.push(opened.await.map_err(|fault| fault.at("consuming"))?);
+        }
+        Ok(lines)
+    }
+
+    /// Declares everything once more, as something of it is missing.
+    pub(crate) async fn declare(&self) -> Result<()> {
+        let deadline = Instant::now() + OPENING;
+        let session = self.shared.consuming.session(deadline).await?;
+        let places = self.source.places(&self.shared.names, &self.shared.topology());
+        let declared = declare(&session, &places.declarations, deadline).await;
+        declared.map_err(|fault| self.refused(fault))
+    }
+
+    fn server_prefetch(&self, lane: u32) -> u16 {
+        let count = match self.source.returning() {
+            // One suspect is out at a time.
+            _ if lane == SUSPECTS => 1,
+            Returning::AsCopy { .. } => self.prefetch,
+            Returning::InPlace { .. } => self.prefetch.saturating_add(KEPT_BACK),
+        };
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
+
+    /// The server's refusal to declare. What members agree on is in the marker's arguments.
+    fn refused(&self, fault: Fault) -> Error {
+        let Source::Group(group) = &self.source else { return fault.at("declaring") };
+        let marker = format!("'{}'", self.shared.names.marker(&group.name));
+        let theirs = match &fault {
+            Fault::Refused(refusal)
+                if refusal.code == Refusal::PRECONDITION_FAILED
+                    && refusal.text.contains(&marker) =>
+            {
+                current_value(&refusal.text)
+            }
+            _ => return fault.at(&format!("group {}", group.name)),
+        };
+        let (group, ours) = (group.name.to_string(), group.shape());
+        let theirs = theirs.map(str::to_owned);
+        let text = format!(
+            "group {group} receives something else ({}); this member wants {ours}; change it by \
+             provisioning",
+            theirs.as_deref().unwrap_or("unknown")
+        );
+        Error::new(ErrorKind::GroupConflict { group, theirs, ours }, text)
+    }
+}
+
+/// Declares over a channel of its own, as a refusal closes it.
+pub(crate) async fn declare(
+    session: &Session,
+    all: &[topology::Declaration],
+    deadline: Instant,
+) -> Result<(), Fault> {
+    let (channel, _events) = session.channel(deadline).await?;
+    topology::declare(&channel, all, deadline).await
+}

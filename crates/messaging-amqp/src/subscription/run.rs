@@ -1,0 +1,412 @@
+//! The task of a subscription: deliveries come in, acks and copies go out, and what breaks is opened
+//! anew. Nothing in it waits for the application.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use messaging_core::driver::{Event, Parked};
+use messaging_core::{Error, ErrorKind, Gap, Result};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::copying;
+use super::desk::{Desk, MAIN, SUSPECTS, Work};
+use super::line::{Line, read};
+use super::member::Member;
+use super::ring::Alias;
+use crate::backoff::Backoff;
+use crate::connection::{ChannelEvent, Link};
+use crate::error::Refusal;
+
+/// The most deliveries taken in one piece.
+const BATCH: usize = 512;
+
+/// How long leaving in order may take once nothing is in hand.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// How often it is looked for what stands too long, at most.
+const EXPIRING: Duration = Duration::from_millis(500);
+
+/// A connection that ends within this time of consuming, while others live, may have met a message
+/// that the client library can't read.
+const SUSPICIOUS: Duration = Duration::from_secs(5);
+
+/// How many such ends in a row are one message.
+const POISON: u32 = 3;
+
+type Copies = FuturesUnordered<BoxFuture<'static, Option<(u32, Alias)>>>;
+
+/// Why a subscription's channels were given up.
+#[derive(Debug)]
+enum End {
+    /// Nothing of it is left.
+    Done,
+    /// A channel or the connection is lost.
+    Lost,
+    /// The server has ended the consumer of this lane.
+    Cancelled(u32),
+    /// Something stood unsettled for too long, and the server would soon close the channel.
+    Expired,
+    /// Nobody may wait for the server any more.
+    Dead,
+}
+
+/// One subscription at work.
+struct Task {
+    member: Arc<Member>,
+    link: Arc<Link>,
+    lines: Vec<Line>,
+    copies: Copies,
+    strikes: u32,
+}
+
+/// Runs a subscription until nothing of it is left.
+pub(super) async fn run(member: Arc<Member>, link: Arc<Link>, lines: Vec<Line>) {
+    let copies = Copies::new();
+    let mut task = Task { member, link, lines, copies, strikes: 0 };
+    loop {
+        let began = Instant::now();
+        let published = task.publishing_epoch();
+        let end = task.serve().await;
+        if let End::Done | End::Dead = end {
+            break;
+        }
+        if !task.recover(end, began, published).await {
+            break;
+        }
+    }
+    task.member.desk.abandon();
+    task.lines.clear();
+    task.link.close(LEAVING).await;
+}
+
+impl Task {
+    /// Works over the channels there are until that ends.
+    async fn serve(&mut self) -> End {
+        let Self { member, lines, copies, .. } = self;
+        let limit = member.shared.config.consumer_timeout.mul_f64(0.9);
+        let mut buffer = Vec::with_capacity(BATCH);
+        let mut leaving = false;
+        // When due messages and those that stand too long were looked at last.
+        let mut looked = Instant::now();
+        loop {
+            let desk = &member.desk;
+            flush(member, lines, copies, desk.take_work()).await;
+            if desk.has_left() {
+                if !std::mem::replace(&mut leaving, true) && !member.source.is_ordered() {
+                    leave(member, lines).await;
+                    continue;
+                }
+                if desk.is_done() && copies.is_empty() {
+                    return End::Done;
+                }
+            }
+            let expiry = desk.oldest().map(|at| (at + limit).max(looked + EXPIRING));
+            let due = [desk.next_due(looked), expiry].into_iter().flatten().min();
+            let (main, rest) = match lines.split_first_mut() {
+                Some((main, rest)) => (main, rest.first_mut()),
+                None => return End::Lost,
+            };
+            tokio::select! {
+                biased;
+                () = member.shared.dead.cancelled() => return End::Dead,
+                () = desk.work.notified() => {}
+                Some(copied) = copies.next(), if !copies.is_empty() => {
+                    copied.into_iter().for_each(|(lane, of)| desk.copied(lane, of));
+                }
+                (lane, received) = receive(main, rest, &mut buffer, leaving) => match received {
+                    Received::Deliveries => take_in(member, lane, lines, &mut buffer),
+                    Received::Ended(End::Lost) if leaving => {
+                        desk.abandon();
+                        return End::Done;
+                    }
+                    Received::Ended(end) => return end,
+                },
+                () = sleep_until(due.unwrap_or(looked)), if due.is_some() => {
+                    looked = Instant::now();
+                    desk.wake();
+                    if expiry.is_some_and(|at| at <= looked) && expire(desk, limit) {
+                        return End::Expired;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens everything anew; `false` if the subscription ends here.
+    async fn recover(&mut self, end: End, began: Instant, published: Option<u32>) -> bool {
+        let deleted = match end {
+            End::Cancelled(lane) => {
+                let patience = self.member.shared.config.timeout;
+                is_deleted(&mut self.lines, lane, patience).await.then_some(lane)
+            }
+            _ => None,
+        };
+        let poisoned = matches!(end, End::Lost)
+            && began.elapsed() < SUSPICIOUS
+            && published.is_some()
+            && published == self.publishing_epoch();
+        self.strikes = if poisoned { self.strikes + 1 } else { 0 };
+        for line in self.lines.drain(..) {
+            if deleted == Some(line.lane) {
+                self.member.desk.deleted(line.lane);
+            } else {
+                self.member.desk.disconnected(line.lane);
+            }
+        }
+        if self.strikes >= POISON {
+            self.park();
+            return false;
+        }
+        if !self.reopen().await {
+            return false;
+        }
+        let desk = &self.member.desk;
+        desk.tell(Event::Reconnected);
+        if deleted == Some(MAIN) {
+            let reason = "its queue was deleted with everything in it; it is consumed anew";
+            desk.tell(Event::Gap(Gap::new(None, reason)));
+        } else if self.member.source.is_own() {
+            let reason = "the connection was lost, and the subscription's own queue with it";
+            desk.tell(Event::Gap(Gap::new(None, reason)));
+        }
+        true
+    }
+
+    /// Tries until it succeeds. Copies go on meanwhile.
+    async fn reopen(&mut self) -> bool {
+        let Self { member, link, copies, lines, .. } = self;
+        let mut backoff = Backoff::default();
+        loop {
+            let again = {
+                let opening = member.open(link);
+                tokio::pin!(opening);
+                match meanwhile(member, copies, opening).await {
+                    Some(opened) => opened,
+                    None => return false,
+                }
+            };
+            match again {
+                Ok(opened) => {
+                    *lines = opened;
+                    return true;
+                }
+                Err(error) if is_final(&error) => {
+                    member.desk.fail(error.at(crate::NAME, "subscribe"));
+                    return false;
+                }
+                Err(error) => tracing::warn!(%error, "consuming is not possible yet"),
+            }
+            let waiting = tokio::time::sleep(backoff.next());
+            if meanwhile(member, copies, waiting).await.is_none() {
+                return false;
+            }
+        }
+    }
+
+    /// Ends the subscription over a message that the client library can't read.
+    fn park(&self) {
+        let queue = self.member.source.name();
+        let text = format!(
+            "queue {queue} has a message that ends the connection of whoever receives it: its \
+             properties are not what AMQP allows; take it out with another client"
+        );
+        self.member.desk.tell(Event::Parked(Parked::new(text.clone())));
+        let error = Error::new(ErrorKind::Undecodable, text).at(crate::NAME, "consume");
+        self.member.desk.fail(error);
+    }
+
+    /// Which connection publishes, if one does.
+    fn publishing_epoch(&self) -> Option<u32> {
+        self.member.shared.publishing_epoch()
+    }
+}
+
+/// Whether a lane's queue is gone, and not only moved.
+async fn is_deleted(lines: &mut [Line], lane: u32, patience: Duration) -> bool {
+    let Some(line) = lines.iter_mut().find(|line| line.lane == lane) else { return false };
+    let deadline = Instant::now() + patience;
+    let Ok((channel, _events)) = line.channel.session().channel(deadline).await else {
+        return false;
+    };
+    let found = channel.find_queue(&line.queue, deadline).await;
+    found.is_err_and(|fault| fault.code() == Some(Refusal::NOT_FOUND))
+}
+
+/// Waits for something while copies go on; nothing if the subscription has ended by then.
+async fn meanwhile<T>(
+    member: &Arc<Member>,
+    copies: &mut Copies,
+    waited_for: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::pin!(waited_for);
+    loop {
+        let desk = &member.desk;
+        // There is no channel to ack over.
+        copies.extend(desk.take_work().copies.into_iter().map(|copy| begin(member, copy)));
+        if desk.has_left() && copies.is_empty() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = member.shared.dead.cancelled() => return None,
+            Some(copied) = copies.next(), if !copies.is_empty() => {
+                copied.into_iter().for_each(|(lane, of)| desk.copied(lane, of));
+            }
+            () = desk.work.notified() => {}
+            came = &mut waited_for => return Some(came),
+        }
+    }
+}
+
+fn begin(
+    member: &Arc<Member>,
+    copy: super::desk::Copy,
+) -> BoxFuture<'static, Option<(u32, Alias)>> {
+    let member = Arc::clone(member);
+    Box::pin(async move { copying::publish(&member, copy).await })
+}
+
+/// Whether opening anew is of no use.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::GroupConflict { .. }
+            | ErrorKind::InvalidConfig
+            | ErrorKind::InvalidName
+            | ErrorKind::Denied
+            | ErrorKind::Closed
+    )
+}
+
+/// Brings acks to the server and begins copies.
+async fn flush(member: &Arc<Member>, lines: &[Line], copies: &mut Copies, work: Work) {
+    for (lane, acks) in work.acks {
+        let Some(line) = lines.iter().find(|line| line.lane == lane) else { continue };
+        if let Some((tag, multiple)) = acks.up_to {
+            // A lost channel is seen where deliveries end, and they come again.
+            line.channel.ack(tag, multiple).await.ok();
+        }
+        for tag in acks.single {
+            line.channel.ack(tag, false).await.ok();
+        }
+    }
+    for confirm in work.confirms {
+        confirm.resolve(Ok(messaging_core::Settled::HandedOver));
+    }
+    copies.extend(work.copies.into_iter().map(|copy| begin(member, copy)));
+}
+
+/// What a look at the channels brought.
+enum Received {
+    /// Deliveries, in the buffer.
+    Deliveries,
+    Ended(End),
+}
+
+async fn receive(
+    main: &mut Line,
+    mut suspects: Option<&mut Line>,
+    buffer: &mut Vec<amqprs::channel::ConsumerMessage>,
+    leaving: bool,
+) -> (u32, Received) {
+    let (lane, count) = poll_fn(|cx| {
+        if let Some(line) = suspects.as_deref_mut().filter(|line| !line.ended)
+            && let Poll::Ready(count) = line.deliveries.poll_recv_many(cx, buffer, BATCH)
+        {
+            return Poll::Ready((SUSPECTS, count));
+        }
+        if main.ended {
+            return Poll::Pending;
+        }
+        main.deliveries.poll_recv_many(cx, buffer, BATCH).map(|count| (MAIN, count))
+    })
+    .await;
+    if count > 0 {
+        return (lane, Received::Deliveries);
+    }
+    let line = match suspects {
+        Some(suspects) if lane == SUSPECTS => suspects,
+        _ => main,
+    };
+    if leaving && line.is_alive() {
+        // It was cancelled by us.
+        line.ended = true;
+        return (lane, Received::Deliveries);
+    }
+    (lane, Received::Ended(why(line).await))
+}
+
+/// Why no more deliveries come over a channel.
+async fn why(line: &mut Line) -> End {
+    while let Ok(Some(event)) = timeout(Duration::from_secs(1), line.events.recv()).await {
+        match event {
+            ChannelEvent::Cancelled(_) => return End::Cancelled(line.lane),
+            ChannelEvent::Closed(refusal) => {
+                tracing::warn!(queue = line.queue, %refusal, "the server closed a consumer's channel");
+                return End::Lost;
+            }
+            ChannelEvent::Acked { .. }
+            | ChannelEvent::Nacked { .. }
+            | ChannelEvent::Returned { .. } => {}
+        }
+    }
+    End::Lost
+}
+
+fn take_in(
+    member: &Member,
+    lane: u32,
+    lines: &[Line],
+    buffer: &mut Vec<amqprs::channel::ConsumerMessage>,
+) {
+    let Some(line) = lines.iter().find(|line| line.lane == lane) else { return };
+    let arrivals = buffer.drain(..).map(|delivery| read(member, delivery)).collect();
+    member.desk.arrived(lane, line.epoch, arrivals);
+}
+
+/// Asks for no more deliveries.
+async fn leave(member: &Member, lines: &[Line]) {
+    let deadline = Instant::now() + member.shared.config.timeout;
+    for line in lines {
+        line.cancel(deadline).await;
+    }
+}
+
+/// Ends what stands for too long; whether the channels have to be opened anew.
+fn expire(desk: &Desk, limit: Duration) -> bool {
+    let expired = desk.expire(limit);
+    if expired.taken > 0 {
+        tracing::warn!(
+            messages = expired.taken,
+            ?limit,
+            "taken back from their handlers, as the server's consumer_timeout \
+             (RABBITMQ_CONSUMER_TIMEOUT) would end the channel"
+        );
+    }
+    expired.reopen
+}
+
+impl Line {
+    /// Whether its channel and connection are still there.
+    fn is_alive(&self) -> bool {
+        self.channel.refusal().is_none() && !self.channel.session().is_over()
+    }
+}
+
+/// Opens the first channels, and gives the task that runs them.
+pub(super) async fn start(member: &Arc<Member>) -> Result<BoxFuture<'static, ()>> {
+    let link =
+        Link::open(Arc::clone(&member.shared.config), crate::connection::Role::Consume).await?;
+    match member.open(&link).await {
+        Ok(lines) => Ok(Box::pin(run(Arc::clone(member), link, lines))),
+        Err(error) => {
+            link.close(LEAVING).await;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The same work through the layer.
+
+use std::num::NonZeroU32;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use messaging::rabbitmq::{Rabbit, RabbitConfig};
+use messaging::{Broker, Bytes, SendSpec, SubscribeSpec};
+
+use super::place::{Place, QUEUE};
+use super::{MESSAGES, Meter, PREFETCH, Sample, bare};
+use crate::bare::{BOUND, body};
+
+async fn open(place: &Place) -> Broker {
+    let get = |name: &str| Ok((name == "RABBITMQ_URL").then(|| place.url.clone()));
+    let driver = Rabbit::connect(RabbitConfig::from_variables(get).unwrap()).await.unwrap();
+    Broker::builder(driver).window(BOUND, 64 << 20).open().await.unwrap()
+}
+
+pub(super) fn publish(place: Place) -> BoxFuture<'static, Sample> {
+    async move {
+        let broker = open(&place).await;
+        let publisher = broker.publisher::<Bytes>(SendSpec::to("tasks").unwrap()).await.unwrap();
+        let meter = Meter::start();
+        let mut pending = Vec::with_capacity(MESSAGES);
+        for _ in 0..MESSAGES {
+            pending.push(publisher.enqueue(&body()).await.unwrap());
+        }
+        for outcome in pending {
+            outcome.await.unwrap();
+        }
+        let sample = meter.stop();
+        broker.close().await.unwrap();
+        sample
+    }
+    .boxed()
+}
+
+pub(super) fn consume(place: Place) -> BoxFuture<'static, Sample> {
+    async move {
+        let broker = open(&place).await;
+        // The group's own queue takes the place of the bare one.
+        bare::remove(&place).await;
+        let spec = SubscribeSpec::group(QUEUE, ["tasks"]).unwrap();
+        let spec = spec.prefetch(NonZeroU32::from(std::num::NonZeroU16::new(PREFETCH).unwrap()));
+        drop(broker.subscribe::<Bytes>(spec.clone()).await.unwrap());
+        bare::fill(&place).await;
+        let meter = Meter::start();
+        let mut consumer = broker.subscribe::<Bytes>(spec).await.unwrap();
+        for _ in 0..MESSAGES {
+            consumer.next().await.unwrap().unwrap().ack();
+        }
+        drop(consumer);
+        // Closing waits until every ack is at the server.
+        broker.close().await.unwrap();
+        meter.stop()
+    }
+    .boxed()
+}
