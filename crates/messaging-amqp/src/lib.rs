@@ -22,7 +22,13 @@
 //! Two publishes of one id and subject at once can't be told apart where one of them is returned.
 //!
 //! # Capabilities
-//! `helixagent doctor` tells which of the server's settings break a promise.
+//! `helixagent doctor` tells which of the server's settings break a promise. A plan, the lag and
+//! deleting need the management API (`RABBITMQ_MANAGEMENT_URL`), as do changes of a group's patterns;
+//! everything else goes without. What waits is counted as of now, retries among it; what is in hand
+//! is as of the server's last statistics, some seconds old; the age of messages is not known. A group
+//! of several streams is one queue, and counts as a whole for the first of them. What a stream is,
+//! its retention among it, is remembered in the queue `helixagent.stream.<stream>`, which has no
+//! messages: a queue keeps what its group still needs and nothing else.
 //!
 //! # Escape hatches
 //! The names of all exchanges and queues are plain, so `rabbitmqctl` and any client can read them.

@@ -106,7 +106,8 @@ impl<P: Publication> Writer<P> {
     fn forget_expired(&mut self) {
         self.take_queued();
         let now = Instant::now();
-        self.waiting.retain(|publication| publication.deadline() > now);
+        self.waiting
+            .retain_mut(|publication| publication.deadline() > now || publication.begin(now));
     }
 
     /// What the server refuses for good fails.

@@ -86,8 +86,8 @@ impl ChannelCallback for Confirms {
     }
 
     async fn publish_ack(&mut self, _: &Channel, ack: Ack) {
-        let confirmed = if ack.multiple() { ack.delivery_tag() - self.last } else { 1 };
-        if ack.multiple() {
+        let confirmed = if ack.mutiple() { ack.delivery_tag() - self.last } else { 1 };
+        if ack.mutiple() {
             self.last = ack.delivery_tag();
         } else {
             self.last += 1;

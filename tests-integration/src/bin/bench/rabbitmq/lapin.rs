@@ -40,8 +40,9 @@ pub(super) fn publish(place: Place) -> BoxFuture<'static, Sample> {
                 .with_delivery_mode(2)
                 .with_message_id(MessageId::generate().to_string().into());
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let body = body();
             let published =
-                channel.basic_publish(EXCHANGE.into(), KEY.into(), options, &body(), properties);
+                channel.basic_publish(EXCHANGE.into(), KEY.into(), options, &body, properties);
             pending.push_back(published.await.unwrap());
         }
         for one in pending {
@@ -54,7 +55,7 @@ pub(super) fn publish(place: Place) -> BoxFuture<'static, Sample> {
     .boxed()
 }
 
-async fn confirmed(one: lapin::publisher_confirm::PublisherConfirm) {
+async fn confirmed(one: impl Future<Output = lapin::Result<lapin::Confirmation>>) {
     assert!(one.await.unwrap().is_ack());
 }
 
