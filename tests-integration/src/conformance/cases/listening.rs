@@ -30,7 +30,7 @@ async fn a_listener_hears_what_comes_next_and_only_that(stage: Stage) {
     let broker = stage.broker().await;
     publish(&broker, "debates.n", "before").await;
     let mut listener = listen(&broker, 100).await;
-    publish(&broker, "tasks.n", "elsewhere").await;
+    publish(&broker, "events.n", "elsewhere").await;
     publish_numbers(&broker, "debates.n", 10).await;
     for number in numbers(10) {
         match next(&mut listener).await {
