@@ -19,6 +19,14 @@
 //! until its deadline. A server that has stopped reading, as it does when memory or disk run short,
 //! is seen within two seconds; nothing more is handed over until it answers again.
 //!
+//! A delivery is settled at least once. A retry is a confirmed copy that waits in a quorum queue and
+//! comes back to its group alone; its original is acked after that. What a connection's end returned
+//! to the same subscription is known again: what is in hand is not handed out twice, and what was
+//! acked is acked again. What the server returned from somebody else counts as a failed attempt; the
+//! second time it is tried alone in its group, so that a message that kills its worker takes no
+//! other with it. A delivery that the server would soon take back is ended before
+//! (`RABBITMQ_CONSUMER_TIMEOUT`).
+//!
 //! Two publishes of one id and subject at once can't be told apart where one of them is returned.
 //!
 //! # Capabilities

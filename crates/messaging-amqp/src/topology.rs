@@ -15,7 +15,7 @@ mod stream;
 
 pub(crate) use self::agreement::{current_value, shape_of, value_of};
 pub(crate) use self::apply::declare;
-pub(crate) use self::declaration::{Argument, Binding, Declaration, Exchange, ExchangeKind, Queue};
+pub(crate) use self::declaration::{Argument, Declaration, Exchange, ExchangeKind, Queue};
 pub(crate) use self::group::{GroupShape, bindings, marker};
 pub(crate) use self::names::Names;
 pub(crate) use self::stream::{dead_letters, exchanges};

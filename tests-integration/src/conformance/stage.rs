@@ -147,6 +147,11 @@ pub(super) async fn consume(broker: &Broker, spec: SubscribeSpec) -> Consumer<By
     broker.subscribe(spec).await.unwrap()
 }
 
+/// Creates a group before anything is published: not every backend keeps what nobody receives yet.
+pub(super) async fn create(broker: &Broker, spec: SubscribeSpec) {
+    drop(consume(broker, spec).await);
+}
+
 /// The next delivery, which must come.
 #[expect(clippy::panic, reason = "a case fails by panicking")]
 pub(super) async fn next(consumer: &mut Consumer<Bytes>) -> Delivery<Bytes> {

@@ -49,12 +49,6 @@ pub(super) struct Acks {
     pub(super) single: Vec<u64>,
 }
 
-impl Acks {
-    pub(super) fn is_empty(&self) -> bool {
-        self.up_to.is_none() && self.single.is_empty()
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Ring {
     /// The tag of the first slot.
@@ -233,7 +227,7 @@ mod tests {
             ring.finish(tag);
         }
         assert_eq!(ring.take_acks(), Acks { up_to: Some((3, true)), single: vec![5] });
-        assert!(ring.take_acks().is_empty());
+        assert_eq!(ring.take_acks(), Acks::default());
         ring.finish(4);
         assert_eq!(ring.take_acks(), Acks { up_to: Some((4, false)), single: vec![] });
         ring.finish(6);

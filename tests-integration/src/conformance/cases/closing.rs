@@ -6,7 +6,7 @@ use messaging::{Bytes, ErrorKind, SendSpec};
 
 use super::cases;
 use crate::conformance::stage::{
-    Stage, bodies, consume, group, message, next, numbers, publish_numbers,
+    Stage, bodies, consume, create, group, message, next, numbers, publish_numbers,
 };
 
 cases! {
@@ -18,6 +18,7 @@ cases! {
 
 async fn closing_flushes_what_was_handed_over(stage: Stage) {
     let broker = stage.broker().await;
+    create(&broker, group("g", "events.#")).await;
     let publisher = broker.publisher::<Bytes>(SendSpec::to("events").unwrap()).await.unwrap();
     let mut unconfirmed = Vec::new();
     for number in numbers(100) {
@@ -48,6 +49,7 @@ async fn a_closed_broker_refuses_everything_and_can_be_closed_again(stage: Stage
 
 async fn closing_ends_subscriptions_and_returns_what_was_not_started(stage: Stage) {
     let leaving = stage.broker().await;
+    create(&leaving, group("g", "tasks.#")).await;
     publish_numbers(&leaving, "tasks.n", 10).await;
     let mut consumer = consume(&leaving, group("g", "tasks.#")).await;
     next(&mut consumer).await.ack_confirmed().await.unwrap();

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use messaging::{Broker, Bytes, Consumer, Json, Start, SubscribeSpec};
+use messaging::{Broker, Bytes, Consumer, Json, SubscribeSpec};
 
 use super::cases;
 use crate::conformance::stage::{
@@ -21,7 +21,7 @@ cases! {
 
 async fn dead_letters(broker: &Broker, stream: &str) -> Consumer<Bytes> {
     let spec = SubscribeSpec::dead_letters("morgue", stream).unwrap();
-    consume(broker, spec.start(Start::Earliest)).await
+    consume(broker, spec).await
 }
 
 async fn a_rejected_message_is_kept_with_group_reason_attempts_and_origin(stage: Stage) {

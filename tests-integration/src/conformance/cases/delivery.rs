@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::cases;
 use crate::conformance::stage::{
-    Stage, bodies, consume, group, next, numbers, publish, publish_numbers, silence, text,
+    Stage, bodies, consume, create, group, next, numbers, publish, publish_numbers, silence, text,
 };
 
 cases! {
@@ -40,6 +40,7 @@ async fn an_acked_message_does_not_come_again(stage: Stage) {
 
 async fn what_is_not_acked_comes_again_after_its_consumer_has_gone(stage: Stage) {
     let broker = stage.broker().await;
+    create(&broker, group("g", "tasks.#")).await;
     publish_numbers(&broker, "tasks.n", 3).await;
     let mut first = consume(&broker, group("g", "tasks.#")).await;
     let held = [next(&mut first).await, next(&mut first).await];
@@ -66,6 +67,7 @@ async fn dropping_a_delivery_returns_it_and_counts_an_attempt(stage: Stage) {
 
 async fn what_was_never_handed_out_returns_without_counting(stage: Stage) {
     let broker = stage.broker().await;
+    create(&broker, group("g", "tasks.#")).await;
     publish_numbers(&broker, "tasks.n", 10).await;
     for _ in 0..6 {
         let mut passing = consume(&broker, group("g", "tasks.#")).await;
@@ -183,6 +185,7 @@ async fn a_delivery_can_be_settled_after_its_consumer_has_gone(stage: Stage) {
 
 async fn a_batch_has_everything_that_waits_and_is_acked_at_once(stage: Stage) {
     let broker = stage.broker().await;
+    create(&broker, group("g", "tasks.#")).await;
     publish_numbers(&broker, "tasks.n", 50).await;
     let mut consumer = consume(&broker, group("g", "tasks.#")).await;
     let mut got = Vec::new();

@@ -38,7 +38,7 @@ async fn a_listener_hears_what_comes_next_and_only_that(stage: Stage) {
     let broker = stage.broker().await;
     publish(&broker, "debates.n", "before").await;
     let mut listener = listen(&broker, &["debates.#"]).await;
-    publish(&broker, "tasks.n", "elsewhere").await;
+    publish(&broker, "events.n", "elsewhere").await;
     publish_numbers(&broker, "debates.n", 10).await;
     assert_eq!(hear_bodies(&mut listener, 10).await, numbers(10));
 }

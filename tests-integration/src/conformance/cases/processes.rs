@@ -5,12 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use messaging::{Broker, Bytes, Received, Start, SubscribeSpec};
+use messaging::{Broker, Bytes, Received, SubscribeSpec};
 
 use super::cases;
 use crate::conformance::member::{DEADLY, Member};
 use crate::conformance::stage::{
-    IMPATIENCE, Stage, consume, group, next, numbers, publish, publish_numbers, silence, text,
+    IMPATIENCE, Stage, consume, create, group, next, numbers, publish, publish_numbers, silence,
+    text,
 };
 
 cases! {
@@ -31,7 +32,7 @@ fn body_of(line: &str) -> &str {
 }
 
 fn morgue() -> SubscribeSpec {
-    SubscribeSpec::dead_letters("morgue", "tasks").unwrap().start(Start::Earliest)
+    SubscribeSpec::dead_letters("morgue", "tasks").unwrap()
 }
 
 async fn members_in_other_processes_share_a_group(stage: Stage) {
@@ -106,6 +107,7 @@ async fn a_message_that_kills_its_worker_is_a_dead_letter_and_its_neighbours_are
 
 async fn a_worker_restarted_often_with_full_hands_dead_letters_nothing(stage: Stage) {
     let broker = stage.broker().await;
+    create(&broker, group("g", "tasks.#")).await;
     publish_numbers(&broker, "tasks.n", 200).await;
     let handled: Arc<Mutex<Vec<(String, u32)>>> = Arc::default();
     let spawn = || {

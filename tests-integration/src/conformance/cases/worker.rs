@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use messaging::{
-    Broker, Bytes, ErrorKind, Received, RetryPolicy, Start, SubscribeSpec, Task, Verdict, json,
+    Broker, Bytes, ErrorKind, Received, RetryPolicy, SubscribeSpec, Task, Verdict, json,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ const AT_ONCE: RetryPolicy = RetryPolicy::fixed(Duration::ZERO);
 
 /// The reason and the attempts of the one dead letter.
 async fn dead_letter(broker: &Broker) -> (String, u32) {
-    let spec = SubscribeSpec::dead_letters("morgue", "tasks").unwrap().start(Start::Earliest);
+    let spec = SubscribeSpec::dead_letters("morgue", "tasks").unwrap();
     let kept = next(&mut consume(broker, spec).await).await;
     let why = kept.dead_letter().unwrap();
     (why.reason.to_owned(), why.attempts)

@@ -1,0 +1,137 @@
+//! Groups on a real server, with a foreign client where one is needed.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, say why they are ignored, and use the client library bare"
+)]
+
+use std::time::Duration;
+
+use amqprs::channel::{BasicPublishArguments, Channel};
+use amqprs::connection::{Connection, OpenConnectionArguments};
+use amqprs::{BasicProperties, FieldTable, FieldValue};
+use messaging_amqp::{Rabbit, RabbitConfig};
+use messaging_core::{
+    Broker, Bytes, Consumer, Delivery, ErrorKind, Message, MessageId, SubscribeSpec, Topology,
+};
+use tokio::time::timeout;
+
+/// An exchange and groups of its own on the server that `cargo xtask env` tells of.
+struct Place {
+    config: RabbitConfig,
+    exchange: String,
+}
+
+impl Place {
+    /// None where there is no server, which is a failure in CI.
+    fn find() -> Option<Self> {
+        if std::env::var_os("RABBITMQ_URL").is_none() {
+            let reason = "RABBITMQ_URL is not set; cargo xtask up rabbitmq, then cargo xtask env";
+            assert!(std::env::var_os("CI").is_none(), "{reason}");
+            eprintln!("ignored: {reason}");
+            return None;
+        }
+        let exchange = format!("test-{}", MessageId::generate());
+        let config = RabbitConfig::from_env().unwrap().with_exchange(&exchange).unwrap();
+        Some(Self { config, exchange })
+    }
+
+    /// A group's name that no other test has.
+    fn group(&self, name: &str) -> String {
+        format!("{}-{name}", self.exchange)
+    }
+
+    async fn broker(&self) -> (Broker, Rabbit) {
+        let rabbit = Rabbit::connect(self.config.clone()).await.unwrap();
+        let builder = Broker::builder(rabbit.clone()).topology(Topology::default());
+        (builder.open().await.unwrap(), rabbit)
+    }
+
+    /// A client that is not ours.
+    async fn foreign(&self) -> (Connection, Channel) {
+        let node = &self.config.nodes[0];
+        let password = self.config.password.reveal();
+        let mut arguments =
+            OpenConnectionArguments::new(&node.host, node.port, &self.config.user, password);
+        arguments.virtual_host(&self.config.vhost);
+        let connection = Connection::open(&arguments).await.unwrap();
+        let channel = connection.open_channel(None).await.unwrap();
+        (connection, channel)
+    }
+}
+
+async fn next(consumer: &mut Consumer<Bytes>) -> Delivery<Bytes> {
+    timeout(Duration::from_secs(20), consumer.next()).await.unwrap().unwrap().unwrap()
+}
+
+fn message(subject: &str) -> Message {
+    Message::new(subject.parse().unwrap(), subject.to_owned())
+}
+
+#[tokio::test]
+async fn bind_queue_makes_a_queue_that_gets_what_matches_its_patterns() {
+    let Some(place) = Place::find() else { return };
+    let (broker, rabbit) = place.broker().await;
+    let queue = place.group("worker-queue");
+    rabbit.bind_queue(&queue, ["tasks.*", "completions.#"]).await.unwrap();
+    rabbit.bind_queue(&queue, ["completions.#", "tasks.*"]).await.unwrap();
+    for subject in ["tasks.a", "completions", "completions.a.b"] {
+        broker.publish_message(message(subject)).await.unwrap();
+    }
+    let error = broker.publish_message(message("tasks.a.b")).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Unroutable, "{error}");
+    let spec = SubscribeSpec::group(&queue, ["tasks.*", "completions.#"]).unwrap();
+    let mut consumer = broker.subscribe::<Bytes>(spec).await.unwrap();
+    for subject in ["tasks.a", "completions", "completions.a.b"] {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(&*delivery.message().subject, subject);
+        delivery.ack();
+    }
+    let error = rabbit.bind_queue(&queue, ["tasks.#"]).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::GroupConflict { theirs: Some(_), .. }), "{error}");
+    broker.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_foreign_sender_cannot_steer_attempts() {
+    let Some(place) = Place::find() else { return };
+    let (broker, _rabbit) = place.broker().await;
+    let group = place.group("g");
+    let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap();
+    let mut consumer = broker.subscribe::<Bytes>(spec).await.unwrap();
+    let (_connection, channel) = place.foreign().await;
+    let mut headers = FieldTable::new();
+    for name in ["helixagent-attempts", "x-delivery-count"] {
+        headers.insert(name.try_into().unwrap(), FieldValue::l(50));
+    }
+    let mut properties = BasicProperties::default();
+    properties.with_headers(headers);
+    let route = BasicPublishArguments::new(&place.exchange, "tasks.x");
+    channel.basic_publish(properties, b"forged".to_vec(), route).await.unwrap();
+    for attempt in 1..=2 {
+        let delivery = next(&mut consumer).await;
+        assert_eq!((&delivery[..], delivery.attempt()), (&b"forged"[..], attempt));
+        drop(delivery);
+    }
+    broker.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_held_beyond_the_servers_patience_is_ended_before_it_closes_the_channel() {
+    let Some(mut place) = Place::find() else { return };
+    place.config.consumer_timeout = Duration::from_secs(2);
+    let (broker, _rabbit) = place.broker().await;
+    let group = place.group("g");
+    let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap();
+    let mut consumer = broker.subscribe::<Bytes>(spec).await.unwrap();
+    broker.publish_message(message("tasks.slow")).await.unwrap();
+    let held = next(&mut consumer).await;
+    let again = next(&mut consumer).await;
+    assert_eq!((&*again.message().subject, again.attempt()), ("tasks.slow", 2));
+    let error = held.ack_confirmed().await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Stale);
+    again.ack();
+    broker.close().await.unwrap();
+}
