@@ -4,38 +4,40 @@ use std::collections::VecDeque;
 
 use super::metadata::{Open, Progress};
 
-/// The unsettled offsets of one partition, in order, with the attempt of each.
+/// The unsettled offsets of one partition, in order, with the attempt of each and what is kept of it
+/// while somebody has it in hand.
 ///
 /// It is a ring: what is settled in order costs nothing but its two ends, and what is settled out of
 /// order is found by bisection. Settled entries between unsettled ones are removed once they are
 /// more than half, so that one slow message does not let it grow.
 #[derive(Debug)]
-pub(crate) struct Ledger {
-    entries: VecDeque<Entry>,
+pub(crate) struct Ledger<T> {
+    entries: VecDeque<Entry<T>>,
     /// Settled entries that are still in the ring.
     settled: usize,
     /// The first offset that is not known yet.
     next: i64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
+#[derive(Clone, Debug)]
+struct Entry<T> {
     offset: i64,
     /// 0: settled.
     attempt: u32,
+    hand: Option<T>,
 }
 
-impl Ledger {
+impl<T> Ledger<T> {
     /// Nothing is unsettled below `next`, and nothing is known from there on.
     pub(crate) const fn new(next: i64) -> Self {
         Self { entries: VecDeque::new(), settled: 0, next }
     }
 
-    /// An offset is ours to settle. Offsets come in order; those between that never come (control
-    /// records, compaction) need no settling.
+    /// An offset is ours to settle, and in nobody's hands. Offsets come in order; those between that
+    /// never come (control records, compaction) need no settling.
     pub(crate) fn take(&mut self, offset: i64, attempt: u32) {
         if offset >= self.next {
-            self.entries.push_back(Entry { offset, attempt: attempt.max(1) });
+            self.entries.push_back(Entry { offset, attempt: attempt.max(1), hand: None });
             self.next = offset + 1;
         }
     }
@@ -43,6 +45,23 @@ impl Ledger {
     /// Everything below `next` is known.
     pub(crate) fn pass(&mut self, next: i64) {
         self.next = self.next.max(next);
+    }
+
+    /// An unsettled offset goes into somebody's hands, as this attempt; one that is new is taken.
+    pub(crate) fn hand_out(&mut self, offset: i64, attempt: u32, hand: T) {
+        if offset >= self.next {
+            self.entries.push_back(Entry { offset, attempt: attempt.max(1), hand: Some(hand) });
+            self.next = offset + 1;
+        } else if let Some(entry) = self.unsettled(offset) {
+            entry.attempt = attempt.max(1);
+            entry.hand = Some(hand);
+        }
+    }
+
+    /// An offset comes back from somebody's hands, still unsettled; `None` if nobody has it.
+    pub(crate) fn take_back(&mut self, offset: i64) -> Option<(T, u32)> {
+        let entry = self.unsettled(offset)?;
+        Some((entry.hand.take()?, entry.attempt))
     }
 
     /// The attempt of an unsettled offset.
@@ -53,11 +72,9 @@ impl Ledger {
 
     /// An offset needs no more hand-over; `false` if it needed none before.
     pub(crate) fn settle(&mut self, offset: i64) -> bool {
-        let Some(at) = self.find(offset) else { return false };
-        let Some(entry) = self.entries.get_mut(at).filter(|entry| entry.attempt > 0) else {
-            return false;
-        };
+        let Some(entry) = self.unsettled(offset) else { return false };
         entry.attempt = 0;
+        entry.hand = None;
         self.settled += 1;
         while self.entries.front().is_some_and(|entry| entry.attempt == 0) {
             self.entries.pop_front();
@@ -72,8 +89,7 @@ impl Ledger {
 
     /// An offset stays unsettled, and its next hand-over is this attempt.
     pub(crate) fn set_attempt(&mut self, offset: i64, attempt: u32) {
-        let Some(at) = self.find(offset) else { return };
-        if let Some(entry) = self.entries.get_mut(at).filter(|entry| entry.attempt > 0) {
+        if let Some(entry) = self.unsettled(offset) {
             entry.attempt = attempt.max(1);
         }
     }
@@ -93,15 +109,9 @@ impl Ledger {
         self.entries.len() - self.settled
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The lowest unsettled offset at or above `from`.
-    pub(crate) fn first_from(&self, from: i64) -> Option<Open> {
-        let at = self.entries.partition_point(|entry| entry.offset < from);
-        let open = self.entries.range(at..).find(|entry| entry.attempt > 0)?;
-        Some(Open { offset: open.offset, attempt: open.attempt })
+    /// What is in somebody's hands.
+    pub(crate) fn hands(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|entry| entry.hand.as_ref())
     }
 
     /// What a commit says now.
@@ -110,6 +120,11 @@ impl Ledger {
         let open = open.map(|entry| Open { offset: entry.offset, attempt: entry.attempt });
         let (base, cut) = (self.mark(), self.next);
         Progress { base, patterns, limit, open: open.collect(), cut }
+    }
+
+    fn unsettled(&mut self, offset: i64) -> Option<&mut Entry<T>> {
+        let at = self.find(offset)?;
+        self.entries.get_mut(at).filter(|entry| entry.attempt > 0)
     }
 
     fn find(&self, offset: i64) -> Option<usize> {
@@ -151,7 +166,7 @@ mod tests {
         fn it_is_a_set_and_its_mark_never_skips_an_unsettled_offset(
             steps in prop::collection::vec(step(), 0..400),
         ) {
-            let mut ledger = Ledger::new(100);
+            let mut ledger: Ledger<()> = Ledger::new(100);
             let mut model: BTreeMap<i64, u32> = BTreeMap::new();
             let mut ever: BTreeSet<i64> = BTreeSet::new();
             let mut next = 100;
@@ -202,7 +217,7 @@ mod tests {
         let mut ledger = Ledger::new(0);
         ledger.take(0, 1);
         for offset in 1..1_000_000 {
-            ledger.take(offset, 1);
+            ledger.hand_out(offset, 1, "message");
             ledger.settle(offset);
         }
         assert!(ledger.entries.capacity() < 1_024);
