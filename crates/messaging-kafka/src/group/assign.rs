@@ -33,10 +33,12 @@ pub(crate) fn assign(
     let mut open = all.iter().filter(|partition| !kept.contains(*partition)).collect::<Vec<_>>();
     // Those that are free come first, so that who waits for a hand-over waits for as little as can be.
     open.sort_by_key(|partition| owners.contains_key(*partition));
+    let mut loads = Loads::default();
     for partition in open {
-        let Some(at) = least_loaded(&shares, partition) else { break };
+        let Some(at) = loads.least(&shares, partition) else { break };
         let Some(share) = shares.get_mut(at) else { break };
         share.add(partition);
+        loads.add(at);
         match owners.get(partition) {
             Some(owner) if *owner != share.member => {
                 withheld = true;
@@ -112,10 +114,30 @@ fn keep(shares: &mut [Share<'_>], partitions: usize) {
     }
 }
 
-/// Who has least, of those who has least of the topic, and of those the first.
-fn least_loaded(shares: &[Share<'_>], partition: &Partition) -> Option<usize> {
-    let load = |share: &Share<'_>| (share.count, share.of_topic(&partition.topic));
-    (0..shares.len()).min_by_key(|at| shares.get(*at).map(load))
+/// How much each member has, of everything and of the topic at hand: looked up once a topic.
+#[derive(Default)]
+struct Loads<'a> {
+    topic: &'a str,
+    loads: Vec<(usize, usize)>,
+}
+
+impl<'a> Loads<'a> {
+    /// Who has least, of those who has least of the topic, and of those the first.
+    fn least(&mut self, shares: &[Share<'_>], partition: &'a Partition) -> Option<usize> {
+        if *self.topic != *partition.topic || self.loads.is_empty() {
+            self.topic = &partition.topic;
+            let load = |share: &Share<'_>| (share.count, share.of_topic(&partition.topic));
+            self.loads = shares.iter().map(load).collect();
+        }
+        self.loads.iter().zip(0..).min().map(|(_, at)| at)
+    }
+
+    fn add(&mut self, at: usize) {
+        if let Some((count, of_topic)) = self.loads.get_mut(at) {
+            *count += 1;
+            *of_topic += 1;
+        }
+    }
 }
 
 /// What one member has so far.

@@ -109,6 +109,11 @@ impl<T> Ledger<T> {
         self.entries.len() - self.settled
     }
 
+    pub(crate) fn is_in_hand(&self, offset: i64) -> bool {
+        let entry = self.find(offset).and_then(|at| self.entries.get(at));
+        entry.is_some_and(|entry| entry.hand.is_some())
+    }
+
     /// What is in somebody's hands.
     pub(crate) fn hands(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().filter_map(|entry| entry.hand.as_ref())

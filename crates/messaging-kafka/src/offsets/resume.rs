@@ -71,11 +71,17 @@ impl Resume {
         ledger
     }
 
-    /// How an offset stands that was read at or behind the start.
-    pub(crate) fn standing(&self, offset: i64) -> Standing {
+    /// What is unsettled and is to be read again, in order.
+    pub(crate) fn open(&self) -> impl Iterator<Item = i64> + '_ {
+        self.open.iter().map(|open| open.offset)
+    }
+
+    /// How an offset stands that was read at or behind the start, and was `first` handed out as this
+    /// attempt.
+    pub(crate) fn standing(&self, offset: i64, first: u32) -> Standing {
         let suspect = offset < self.limit;
         let known = if offset >= self.cut {
-            1
+            first
         } else {
             match self.open.binary_search_by_key(&offset, |open| open.offset) {
                 Ok(at) => self.open.get(at).map_or(1, |open| open.attempt.max(1)),
@@ -102,11 +108,11 @@ mod tests {
         let gaps = vec![open(10, 1), open(12, 2)];
         let progress = Progress { base: 10, patterns: 0, limit: None, open: gaps, cut: 14 };
         let resume = Resume::after(progress);
-        assert_eq!(resume.standing(10), Standing::Open { attempt: 1, suspect: false });
-        assert_eq!(resume.standing(11), Standing::Done);
-        assert_eq!(resume.standing(12), Standing::Open { attempt: 2, suspect: false });
-        assert_eq!(resume.standing(13), Standing::Done);
-        assert_eq!(resume.standing(14), Standing::Open { attempt: 1, suspect: false });
+        assert_eq!(resume.standing(10, 1), Standing::Open { attempt: 1, suspect: false });
+        assert_eq!(resume.standing(11, 1), Standing::Done);
+        assert_eq!(resume.standing(12, 1), Standing::Open { attempt: 2, suspect: false });
+        assert_eq!(resume.standing(13, 1), Standing::Done);
+        assert_eq!(resume.standing(14, 1), Standing::Open { attempt: 1, suspect: false });
     }
 
     #[test]
@@ -114,11 +120,11 @@ mod tests {
         let gaps = vec![open(10, 1), open(12, 2)];
         let progress = Progress { base: 10, patterns: 0, limit: Some(16), open: gaps, cut: 14 };
         let resume = Resume::after(progress);
-        assert_eq!(resume.standing(10), Standing::Open { attempt: 2, suspect: true });
-        assert_eq!(resume.standing(11), Standing::Done);
-        assert!(resume.standing(12).is_on_trial());
-        assert_eq!(resume.standing(15), Standing::Open { attempt: 2, suspect: true });
-        assert_eq!(resume.standing(16), Standing::Open { attempt: 1, suspect: false });
+        assert_eq!(resume.standing(10, 1), Standing::Open { attempt: 2, suspect: true });
+        assert_eq!(resume.standing(11, 1), Standing::Done);
+        assert!(resume.standing(12, 1).is_on_trial());
+        assert_eq!(resume.standing(15, 1), Standing::Open { attempt: 2, suspect: true });
+        assert_eq!(resume.standing(16, 1), Standing::Open { attempt: 1, suspect: false });
         let ledger: Ledger<()> = resume.ledger();
         assert_eq!((ledger.mark(), ledger.next(), ledger.len()), (10, 14, 2));
     }
@@ -138,7 +144,7 @@ mod tests {
                 let mut ledger: Ledger<()> = resume.ledger();
                 let mut handed = Vec::new();
                 for offset in resume.start()..resume.start() + i64::try_from(count).unwrap() {
-                    match resume.standing(offset) {
+                    match resume.standing(offset, 1) {
                         Standing::Done => prop_assert!(settled.contains(&offset), "{offset} skipped"),
                         Standing::Open { attempt, .. } => {
                             ledger.take(offset, attempt);
