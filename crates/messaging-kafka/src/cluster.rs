@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::metadata::{Partition, Topic};
+pub(crate) use self::metadata::Topic;
 use crate::config::{Address, KafkaConfig};
 use crate::connection::{Connection, Connector};
 use crate::error::from_code;
@@ -153,6 +153,11 @@ impl Cluster {
         let mut all: Vec<_> = self.lock().brokers.keys().copied().collect();
         all.sort_unstable();
         all
+    }
+
+    /// How many partitions a topic has in the last view.
+    pub(crate) fn partitions(&self, topic: &str) -> usize {
+        self.lock().topics.get(topic).map_or(0, |topic| topic.partitions.len())
     }
 
     /// Who leads a partition, as the last view has it. A topic that is not in the view is asked for.

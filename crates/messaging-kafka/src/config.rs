@@ -34,6 +34,8 @@ pub struct KafkaConfig {
     pub compression: Compression,
     /// When a batch is full or old enough to be sent.
     pub batch: Batch,
+    /// What carries batches to the brokers.
+    pub write_path: WritePath,
     /// How long connecting, and the answer to a request, may take.
     pub timeout: Duration,
     /// After what silence the coordinator gives a member's partitions to others.
@@ -109,6 +111,18 @@ pub enum Compression {
     Zstd,
 }
 
+/// What carries batches to the brokers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WritePath {
+    /// Requests of our own, on a connection for each partition.
+    #[default]
+    Direct,
+    /// rskafka. It can't tell a leader that refuses a batch from one that lost its leadership after
+    /// storing it, so more publishes are unknown when leaders move.
+    Rskafka,
+}
+
 /// When a batch is full or old enough to be sent.
 ///
 /// By default a batch is whatever came together while the one before it was on its way, and nothing
@@ -142,6 +156,7 @@ impl Default for KafkaConfig {
             min_insync_replicas: None,
             compression: Compression::None,
             batch: Batch::default(),
+            write_path: WritePath::default(),
             timeout: Duration::from_secs(5),
             session_timeout: Duration::from_secs(30),
             heartbeat: Duration::from_secs(3),
@@ -159,8 +174,8 @@ impl KafkaConfig {
     /// * Security: `KAFKA_TLS`, `KAFKA_TLS_CA`, `KAFKA_TLS_CERT`, `KAFKA_TLS_KEY`;
     ///   `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD`.
     /// * Topics: `KAFKA_REPLICATION_FACTOR`, `KAFKA_MIN_INSYNC_REPLICAS`.
-    /// * Writing: `KAFKA_COMPRESSION`, `KAFKA_BATCH_SIZE` (messages), `KAFKA_LINGER_MS`.
-    ///   `KAFKA_REQUIRED_ACKS` accepts `all` only.
+    /// * Writing: `KAFKA_COMPRESSION`, `KAFKA_BATCH_SIZE` (messages), `KAFKA_LINGER_MS`,
+    ///   `KAFKA_WRITE_PATH` (`direct`, `rskafka`). `KAFKA_REQUIRED_ACKS` accepts `all` only.
     /// * Reading: `KAFKA_SESSION_TIMEOUT_MS`, `KAFKA_HEARTBEAT_INTERVAL_MS`,
     ///   `KAFKA_MAX_WAIT_TIME`, `KAFKA_COMMIT_INTERVAL`, `KAFKA_GROUP_INSTANCE_ID`.
     ///

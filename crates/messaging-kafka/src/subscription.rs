@@ -80,7 +80,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
             return Err(Error::new(ErrorKind::Timeout, text));
         }
     };
-    shared.tasks.spawn(tick(Arc::clone(&member)));
+    shared.subscriptions.spawn(tick(Arc::clone(&member)));
     if spec.mode == Mode::Listen {
         return Ok(Subscription::at_most_once(listen(events).boxed()));
     }
@@ -116,7 +116,7 @@ async fn join(
     };
     let instance = settings.instance.clone();
     let (ready, joined) = oneshot::channel();
-    let tasks = &member.shared.tasks;
+    let tasks = &member.shared.subscriptions;
     tasks.spawn(keeper::run(Arc::clone(member), settings, known, notices, ready));
     tasks.spawn(committer::run(Arc::clone(member), group, instance));
     tasks.spawn(fetcher::run(Arc::clone(member)));
@@ -127,7 +127,7 @@ async fn join(
 /// Reads every partition, sharing with nobody.
 async fn read_all(member: &Arc<Member>, known: Partitions) -> Result<()> {
     add(member, known, member.source.start).await?;
-    let tasks = &member.shared.tasks;
+    let tasks = &member.shared.subscriptions;
     tasks.spawn(alone(Arc::clone(member)));
     tasks.spawn(fetcher::run(Arc::clone(member)));
     tasks.spawn(copier::run(Arc::clone(member)));
@@ -143,9 +143,9 @@ async fn add(member: &Member, partitions: Partitions, start: Start) -> Result<()
     let places = partitions.iter().filter_map(|partition| member.place(partition.clone()));
     let new = member.desk.assign(places.collect());
     let epoch = |partition| new.iter().find(|(known, _)| known == partition).map(|new| new.1);
-    let opened = opened.into_iter().filter_map(|(partition, resume)| {
-        Some((partition.clone(), epoch(partition)?, resume))
-    });
+    let opened = opened
+        .into_iter()
+        .filter_map(|(partition, resume)| Some((partition.clone(), epoch(partition)?, resume)));
     member.desk.open(opened.collect());
     Ok(())
 }
@@ -158,8 +158,14 @@ async fn alone(member: Arc<Member>) {
         tokio::select! {
             () = tokio::time::sleep(std::time::Duration::from_secs(10)) => {}
             () = member.desk.keeper.notified() => {}
-            () = member.shared.closing.cancelled(), if !member.left.is_cancelled() => member.leave(),
+            () = member.shared.closing.cancelled(), if !member.left.is_cancelled() => {
+                member.desk.let_go();
+                member.leave();
+            }
             () = member.shared.dead.cancelled() => break,
+        }
+        if member.shared.closing.is_cancelled() {
+            member.desk.let_go();
         }
         if member.left.is_cancelled() {
             if member.desk.is_settled() {

@@ -16,7 +16,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use messaging_core::topology::{StreamConfig, StreamKind};
 use messaging_core::{
-    Broker, Bytes, Consumer, ErrorKind, MessageId, Received, SendSpec, Start, SubscribeSpec, Ticket, Topology,
+    Broker, Bytes, Consumer, ErrorKind, MessageId, Received, SendSpec, Start, SubscribeSpec,
+    Ticket, Topology,
 };
 use messaging_kafka::{Kafka, KafkaConfig};
 use tokio::time::{Instant, sleep, timeout};
@@ -76,7 +77,8 @@ fn number(received: &Received<Bytes>) -> u32 {
 async fn take(consumer: &mut Consumer<Bytes>, count: usize) -> Vec<(u32, u32)> {
     let mut seen = Vec::new();
     while seen.len() < count {
-        let delivery = timeout(SOON, consumer.next()).await.expect("nothing comes").unwrap().unwrap();
+        let delivery =
+            timeout(SOON, consumer.next()).await.expect("nothing comes").unwrap().unwrap();
         let (received, ticket) = delivery.into_parts();
         seen.push((number(&received), received.attempt()));
         ticket.ack();
@@ -171,7 +173,10 @@ async fn a_retry_comes_again_later_and_a_rejected_message_is_a_dead_letter() {
     let waited = retried.unwrap().elapsed();
     let (received, ticket) = delivery.into_parts();
     assert_eq!((number(&received), received.attempt()), (0, 2));
-    assert!(waited >= Duration::from_millis(1_500) && waited < Duration::from_secs(8), "{waited:?}");
+    assert!(
+        waited >= Duration::from_millis(1_500) && waited < Duration::from_secs(8),
+        "{waited:?}"
+    );
     ticket.ack_confirmed().await.unwrap();
     let spec = SubscribeSpec::dead_letters(&corner.group(), "tasks").unwrap();
     let mut dead = broker.subscribe::<Bytes>(spec).await.unwrap();
@@ -308,7 +313,8 @@ async fn an_ordered_group_keeps_the_order_of_each_key_through_retries() {
     let mut done: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut failed = Arc::new(std::collections::BTreeSet::new());
     while done.values().map(Vec::len).sum::<usize>() < 60 {
-        let delivery = timeout(SOON, consumer.next()).await.expect("nothing comes").unwrap().unwrap();
+        let delivery =
+            timeout(SOON, consumer.next()).await.expect("nothing comes").unwrap().unwrap();
         let (received, ticket) = delivery.into_parts();
         let at = number(&received);
         if at % 7 == 3 && Arc::make_mut(&mut failed).insert(at) {

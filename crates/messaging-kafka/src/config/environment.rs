@@ -6,7 +6,7 @@ use std::time::Duration;
 use messaging_core::duration::parse_duration;
 use messaging_core::{Result, Secret};
 
-use super::{Address, Compression, KafkaConfig, Login, Mechanism, Tls, invalid};
+use super::{Address, Compression, KafkaConfig, Login, Mechanism, Tls, WritePath, invalid};
 
 /// Variables that ask for what is not done here, and what does it instead.
 const REFUSED: [(&str, &str); 6] = [
@@ -53,6 +53,11 @@ pub(super) fn read(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Kafka
     if let Some(text) = get("KAFKA_COMPRESSION")? {
         config.compression = compression(&text)?;
     }
+    config.write_path = match get("KAFKA_WRITE_PATH")?.as_deref() {
+        None | Some("direct") => WritePath::Direct,
+        Some("rskafka") => WritePath::Rskafka,
+        Some(_) => return Err(invalid("KAFKA_WRITE_PATH", "it is unknown", "direct, rskafka")),
+    };
     if let Some(messages) = number(&get, "KAFKA_BATCH_SIZE", 1, "a number of messages from 1")? {
         config.batch.messages = messages;
     }
@@ -178,7 +183,7 @@ fn duration(name: &str, text: &str) -> Result<Duration> {
     found.ok_or_else(|| invalid(name, "it is no duration", "500ms, 5s, 1m"))
 }
 
-fn number<T: FromStr + PartialOrd>(
+fn number<T: FromStr + PartialOrd + Copy>(
     get: &impl Fn(&str) -> Result<Option<String>>,
     name: &str,
     least: T,
@@ -253,6 +258,7 @@ mod tests {
             ("KAFKA_SASL_PASSWORD", "secret"),
             ("KAFKA_TLS_CA", "/ca.pem"),
             ("KAFKA_TLS", "maybe"),
+            ("KAFKA_WRITE_PATH", "librdkafka"),
         ] {
             let error = from(&[(name, value)]).unwrap_err();
             assert_eq!(*error.kind(), ErrorKind::InvalidConfig, "{name}");

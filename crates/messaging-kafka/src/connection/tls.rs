@@ -21,7 +21,9 @@ pub(crate) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>> {
         }
         // Some of the system's may be broken; those that are not count.
         None => {
-            drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs))
+            let found = rustls_native_certs::load_native_certs().certs;
+            let (used, _) = roots.add_parsable_certificates(found);
+            tracing::debug!(used, "the system's certificates are trusted");
         }
     }
     if roots.is_empty() {

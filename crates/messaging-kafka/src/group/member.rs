@@ -269,10 +269,6 @@ impl Member {
         self.phase == Phase::Stable
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
-        self.phase == Phase::Ended
-    }
-
     /// What is ours, with what is being handed over.
     #[cfg(test)]
     pub(super) fn held(&self) -> Partitions {

@@ -64,12 +64,6 @@ impl<T> Ledger<T> {
         Some((entry.hand.take()?, entry.attempt))
     }
 
-    /// The attempt of an unsettled offset.
-    pub(crate) fn attempt(&self, offset: i64) -> Option<u32> {
-        let entry = self.entries.get(self.find(offset)?)?;
-        (entry.attempt > 0).then_some(entry.attempt)
-    }
-
     /// An offset needs no more hand-over; `false` if it needed none before.
     pub(crate) fn settle(&mut self, offset: i64) -> bool {
         let Some(entry) = self.unsettled(offset) else { return false };
@@ -105,8 +99,14 @@ impl<T> Ledger<T> {
     }
 
     /// How many are unsettled.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.settled
+    }
+
+    /// Takes everything back from everybody's hands, still unsettled.
+    pub(crate) fn take_all_back(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.hand = None);
     }
 
     pub(crate) fn is_in_hand(&self, offset: i64) -> bool {

@@ -53,12 +53,6 @@ impl Batches {
     pub(crate) const fn new(answer: Bytes, aborted: Aborted, cap: usize) -> Self {
         Self { rest: answer, aborted, cap }
     }
-
-    /// How long the first batch is, if it is longer than the answer.
-    pub(crate) fn cut_at(&self) -> Option<usize> {
-        let length = usize::try_from(int(&self.rest, 8)?).ok()?.saturating_add(PREFIX);
-        (length > self.rest.len()).then_some(length)
-    }
 }
 
 impl Iterator for Batches {

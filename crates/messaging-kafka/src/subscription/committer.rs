@@ -142,9 +142,11 @@ async fn ask(
     let mut codes = Vec::new();
     for topic in &answer.topics {
         let name: Arc<str> = (&**topic.name).into();
-        codes.extend(topic.partitions.iter().map(|one| {
-            (Partition::new(Arc::clone(&name), one.partition_index), one.error_code)
-        }));
+        codes.extend(
+            topic.partitions.iter().map(|one| {
+                (Partition::new(Arc::clone(&name), one.partition_index), one.error_code)
+            }),
+        );
     }
     if codes.len() < commit.places.len() {
         return Err(from_code(-1, &format!("group {group}")));

@@ -12,7 +12,7 @@ use messaging_core::headers::ours;
 use messaging_core::{Error, Message, Result};
 use tokio::time::{Instant, sleep};
 
-use super::desk::{Copy, Purpose};
+use super::desk::{Copying, Purpose};
 use super::member::Member;
 use super::place::Content;
 use super::reading;
@@ -28,7 +28,7 @@ const TOO_LARGE: [i16; 2] = [10, 18];
 /// Writes copies until nothing of the subscription is left. A copy whose fate is not known is written
 /// again under the same id.
 pub(super) async fn run(member: Arc<Member>) {
-    let mut waiting: Vec<Copy> = Vec::new();
+    let mut waiting: Vec<Copying> = Vec::new();
     let mut backoff = Backoff::default();
     loop {
         waiting.extend(member.desk.take_copies());
@@ -40,7 +40,7 @@ pub(super) async fn run(member: Arc<Member>) {
             }
             continue;
         }
-        let mut targets: BTreeMap<String, Vec<Copy>> = BTreeMap::new();
+        let mut targets: BTreeMap<String, Vec<Copying>> = BTreeMap::new();
         for copy in waiting.drain(..) {
             if copy.is_dead_letter_of_dead_letters() {
                 // It stays where it is: it is settled, and kept.
@@ -84,7 +84,7 @@ pub(super) async fn run(member: Arc<Member>) {
 }
 
 /// Where a copy goes.
-fn target(member: &Member, copy: &Copy) -> Result<String> {
+fn target(member: &Member, copy: &Copying) -> Result<String> {
     let shared = &member.shared;
     match &copy.purpose {
         Purpose::Retry { after, .. } => {
@@ -103,7 +103,7 @@ fn target(member: &Member, copy: &Copy) -> Result<String> {
 }
 
 /// The copy itself.
-fn content(member: &Member, copy: &Copy) -> Message {
+fn content(member: &Member, copy: &Copying) -> Message {
     let mut message = Message::clone(&copy.original.message);
     let place = &copy.place.partition;
     let origin = copy.original.origin.unwrap_or((place.number, copy.original.offset));
@@ -133,7 +133,7 @@ enum Failed {
     Unknown,
 }
 
-async fn write(member: &Member, topic: &str, copies: &[Copy]) -> Result<(), Failed> {
+async fn write(member: &Member, topic: &str, copies: &[Copying]) -> Result<(), Failed> {
     let messages: Vec<Message> = copies.iter().map(|copy| content(member, copy)).collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
@@ -166,7 +166,7 @@ async fn produce(member: &Member, topic: &str, batch: bytes::Bytes) -> Result<i1
     code.ok_or_else(|| unexpected(connection.address(), "Produce"))
 }
 
-impl Copy {
+impl Copying {
     fn is_dead_letter_of_dead_letters(&self) -> bool {
         let dead = matches!(&self.place.content, Content::Stream(name) if name.is_dead_letters());
         dead && matches!(self.purpose, Purpose::DeadLetter { .. })

@@ -20,7 +20,7 @@ use crate::cluster::BrokerId;
 use crate::group::Partition;
 
 pub(super) use self::commits::Commit;
-pub(super) use self::settling::{Copy, Purpose};
+pub(super) use self::settling::{Copying, Purpose};
 
 /// How many bytes may be fetched and not handed out, over all partitions.
 const BUDGET: usize = 32 << 20;
@@ -62,7 +62,7 @@ struct State {
     bytes: usize,
     settlements: u64,
     confirms: Vec<(u32, u32, Confirm<Settled>)>,
-    copies: Vec<Copy>,
+    copies: Vec<Copying>,
     /// Until when what we hold is surely ours, where a group decides that.
     until: Option<Instant>,
     events: VecDeque<Event>,
@@ -187,8 +187,10 @@ impl Desk {
         }
     }
 
-    /// What is to be read from a broker now, and whether there is more that has no room.
-    pub(super) fn wanted(&self, broker: BrokerId) -> (Vec<Wanted>, bool) {
+    /// What is to be read from a broker now, and whether there is more that has no room. The broker
+    /// fills its answer from the front, and gives a large batch only there: with `turn` everybody
+    /// comes first at some time.
+    pub(super) fn wanted(&self, broker: BrokerId, turn: usize) -> (Vec<Wanted>, bool) {
         let state = self.lock();
         if state.phase != Phase::Open {
             return (Vec::new(), false);
@@ -207,9 +209,8 @@ impl Desk {
             let (epoch, place, offset) = (lane.epoch, lane.place.clone(), lane.fetch_at);
             wanted.push(Wanted { lane: number, epoch, place, offset });
         }
-        // The broker fills its answer from the front: everybody's turn comes.
-        let turn = state.turn % wanted.len().max(1);
-        wanted.rotate_left(turn);
+        let first = turn % wanted.len().max(1);
+        wanted.rotate_left(first);
         (wanted, full)
     }
 
@@ -278,10 +279,6 @@ impl Desk {
         drop(state);
         self.room.notify_waiters();
         self.keeper.notify_one();
-    }
-
-    pub(super) fn has_left(&self) -> bool {
-        self.lock().phase != Phase::Open
     }
 }
 

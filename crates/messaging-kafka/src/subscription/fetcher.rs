@@ -79,14 +79,17 @@ pub(super) async fn run(member: Arc<Member>) {
 
 /// Fetches from one broker whatever of it is wanted.
 async fn follow(member: Arc<Member>, broker: BrokerId) {
-    let mut source = Source { member, broker, connection: None, broken: false, doubtful: HashMap::new() };
+    let mut source =
+        Source { member, broker, connection: None, broken: false, doubtful: HashMap::new() };
     let mut backoff = Backoff::default();
+    let mut turn = 0_usize;
     let member = Arc::clone(&source.member);
     loop {
         let room = member.desk.room.notified();
         tokio::pin!(room);
         room.as_mut().enable();
-        let (wanted, full) = member.desk.wanted(broker);
+        let (wanted, full) = member.desk.wanted(broker, turn);
+        turn = turn.wrapping_add(1);
         let round = async {
             if wanted.is_empty() {
                 room.await;
@@ -159,7 +162,7 @@ impl Source {
             .collect();
         for topic in answer.responses {
             for data in topic.partitions {
-                let place = (topic.topic.0.as_str(), data.partition_index);
+                let place = (&*topic.topic.0, data.partition_index);
                 let Some(wanted) = by_place.get(&place) else { continue };
                 match data.error_code {
                     0 => self.read(wanted, data),
@@ -215,8 +218,8 @@ impl Source {
     ) -> Option<super::lane::Fetched> {
         let source = &self.member.source;
         let fetched = reading::message(record, &wanted.place)?;
-        let matches = source.dead_letters.is_some()
-            || source.patterns.matches(&fetched.message.subject);
+        let matches =
+            source.dead_letters.is_some() || source.patterns.matches(&fetched.message.subject);
         matches.then_some(fetched)
     }
 

@@ -47,6 +47,7 @@ struct Keeper {
     /// What is ours and was not there at the last look.
     missing: Partitions,
     leaving: bool,
+    closing: bool,
     ended: bool,
 }
 
@@ -69,6 +70,7 @@ pub(super) async fn run(
         unused: Vec::new(),
         missing: Partitions::new(),
         leaving: false,
+        closing: false,
         ended: false,
     };
     keeper.on(Event::Discovered(known));
@@ -86,7 +88,11 @@ pub(super) async fn run(
             }
             () = member.desk.keeper.notified() => {}
             () = member.left.cancelled(), if !keeper.leaving => keeper.begin_leaving(),
-            () = member.shared.closing.cancelled(), if !keeper.leaving => keeper.begin_leaving(),
+            () = member.shared.closing.cancelled(), if !keeper.closing => {
+                keeper.closing = true;
+                member.desk.let_go();
+                keeper.begin_leaving();
+            }
             () = sleep_until(look) => {
                 look = Instant::now() + DISCOVERY;
                 let member = Arc::clone(&member);
@@ -212,7 +218,10 @@ impl Keeper {
 }
 
 /// Looks up where partitions that became ours go on, until the brokers say so.
-async fn open(member: &Member, new: Vec<(Partition, u32)>) -> Result<Vec<(Partition, u32, Resume)>> {
+async fn open(
+    member: &Member,
+    new: Vec<(Partition, u32)>,
+) -> Result<Vec<(Partition, u32, Resume)>> {
     let mut backoff = Backoff::default();
     loop {
         match look_up(member, &new).await {

@@ -218,7 +218,12 @@ impl Lane {
     }
 
     /// An offset comes again, after a while or at once, as this attempt.
-    pub(super) fn come_again(&mut self, mut fetched: Fetched, attempt: u32, after: Option<Duration>) {
+    pub(super) fn come_again(
+        &mut self,
+        mut fetched: Fetched,
+        attempt: u32,
+        after: Option<Duration>,
+    ) {
         fetched.attempt = attempt;
         self.ledger.set_attempt(fetched.offset, attempt);
         let at = after.map_or(self.opened, |after| Instant::now() + after);

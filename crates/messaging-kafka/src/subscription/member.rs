@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use messaging_core::{GroupName, Patterns, Result, Start, StreamName, Topology};
 use messaging_core::duration::format_duration;
+use messaging_core::{GroupName, Patterns, Result, Start, StreamName, Topology};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,14 +31,13 @@ pub(crate) struct Source {
 
 impl Source {
     /// The topics that are read, with what is in them.
-    pub(crate) fn topics(
+    pub(super) fn topics(
         &self,
         shared: &Shared,
         topology: &Topology,
     ) -> Result<BTreeMap<String, Content>> {
-        let stream = |name: &StreamName| {
-            (shared.topic(name), Content::Stream(Arc::new(name.clone())))
-        };
+        let stream =
+            |name: &StreamName| (shared.topic(name), Content::Stream(Arc::new(name.clone())));
         if let Some(dead_letters) = &self.dead_letters {
             topology.require(dead_letters.name())?;
             return Ok([stream(dead_letters)].into());

@@ -48,7 +48,9 @@ pub(crate) async fn committed(
     let id = GroupId(StrBytes::from_string(group.to_owned()));
     let request = if connection.version::<OffsetFetchRequest>()? < 8 {
         let topics = topics.into_iter().map(|(topic, numbers)| {
-            OffsetFetchRequestTopic::default().with_name(name(&topic)).with_partition_indexes(numbers)
+            OffsetFetchRequestTopic::default()
+                .with_name(name(&topic))
+                .with_partition_indexes(numbers)
         });
         OffsetFetchRequest::default().with_group_id(id).with_topics(Some(topics.collect()))
     } else {

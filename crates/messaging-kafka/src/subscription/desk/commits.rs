@@ -99,7 +99,8 @@ impl Desk {
         state.wake();
         drop(state);
         for (current, confirm) in done {
-            let outcome = if current { Ok(Settled::Durable) } else { Err(super::settling::stale()) };
+            let outcome =
+                if current { Ok(Settled::Durable) } else { Err(super::settling::stale()) };
             confirm.resolve(outcome);
         }
         if again {

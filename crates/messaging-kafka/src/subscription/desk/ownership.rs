@@ -55,7 +55,8 @@ impl Desk {
         for (partition, epoch, resume) in opened {
             let Some(number) = state.numbers.get(&partition).copied() else { continue };
             let lane = state.lanes.get_mut(number as usize);
-            let opening = |lane: &&mut Lane| lane.state == LaneState::Opening && lane.epoch == epoch;
+            let opening =
+                |lane: &&mut Lane| lane.state == LaneState::Opening && lane.epoch == epoch;
             let Some(lane) = lane.filter(opening) else { continue };
             lane.open(resume, self.commits);
             numbers.push(number);
@@ -198,7 +199,23 @@ impl Desk {
     pub(in super::super) fn is_given_up(&self) -> bool {
         let state = self.lock();
         state.phase != Phase::Open
-            && state.lanes.iter().all(|lane| matches!(lane.state, LaneState::Closed | LaneState::Opening))
+            && state
+                .lanes
+                .iter()
+                .all(|lane| matches!(lane.state, LaneState::Closed | LaneState::Opening))
+    }
+
+    /// Takes back what is in hand, as if it was released: its settlements are stale from now on.
+    pub(in super::super) fn let_go(&self) {
+        let mut state = self.lock();
+        for lane in &mut state.lanes {
+            lane.ledger.take_all_back();
+            lane.in_hand = 0;
+        }
+        state.in_hand = 0;
+        state.bytes = 0;
+        drop(state);
+        self.leave();
     }
 
     /// Whether nothing is in hand, and no copy is on its way.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use messaging_core::driver::{Settle, Settlement, Settled};
+use messaging_core::driver::{Settle, Settled, Settlement};
 use messaging_core::{Confirm, Error, ErrorKind};
 
 use super::super::lane::{Fetched, State as LaneState};
@@ -14,7 +14,7 @@ const MANY: u64 = 1_000;
 
 /// A copy that is to be written before its original counts as settled.
 #[derive(Debug)]
-pub(in super::super) struct Copy {
+pub(in super::super) struct Copying {
     pub(in super::super) lane: u32,
     pub(in super::super) epoch: u32,
     pub(in super::super) place: Place,
@@ -93,7 +93,7 @@ impl Desk {
                 lane.copying.insert(offset);
                 let place = lane.place.clone();
                 let (lane, epoch, original) = (token.lane, token.epoch, fetched);
-                state.copies.push(Copy { lane, epoch, place, original, purpose, confirm });
+                state.copies.push(Copying { lane, epoch, place, original, purpose, confirm });
                 copies = true;
             } else if let Some(confirm) = confirm {
                 if self.commits {
@@ -124,12 +124,12 @@ impl Desk {
     }
 
     /// The copies that are to be written.
-    pub(in super::super) fn take_copies(&self) -> Vec<Copy> {
+    pub(in super::super) fn take_copies(&self) -> Vec<Copying> {
         std::mem::take(&mut self.lock().copies)
     }
 
     /// A copy was written: its original is settled.
-    pub(in super::super) fn copied(&self, copy: Copy) {
+    pub(in super::super) fn copied(&self, copy: Copying) {
         let mut state = self.lock();
         let offset = copy.original.offset;
         let lane = state.lanes.get_mut(copy.lane as usize);
@@ -157,7 +157,7 @@ impl Desk {
     }
 
     /// A copy can't be written at all: its original stays and comes again.
-    pub(in super::super) fn not_copied(&self, copy: Copy, error: Error) {
+    pub(in super::super) fn not_copied(&self, copy: Copying, error: Error) {
         let mut state = self.lock();
         let lane = state.lanes.get_mut(copy.lane as usize);
         if let Some(lane) = lane.filter(|lane| lane.epoch == copy.epoch) {

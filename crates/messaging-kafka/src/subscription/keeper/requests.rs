@@ -155,8 +155,7 @@ async fn ask(
             let one = MemberIdentity::default()
                 .with_member_id(text(&member))
                 .with_group_instance_id(instance);
-            let request =
-                LeaveGroupRequest::default().with_group_id(group).with_members(vec![one]);
+            let request = LeaveGroupRequest::default().with_group_id(group).with_members(vec![one]);
             let answer = connection.call(&request, deadline).await.map_err(broken)?;
             checked(answer.error_code, Answer::Left)
         }

@@ -31,7 +31,8 @@ fn fetched(offset: i64, key: Option<u8>) -> Fetched {
 fn read(lane: &mut Lane, count: i64, end: i64) {
     let (from, to) = (lane.fetch_at, (lane.fetch_at + count).min(end));
     let key = |offset: i64| Some((offset % 5) as u8);
-    let all = (from..to).filter(|offset| offset % 3 != 2).map(|offset| fetched(offset, key(offset)));
+    let all =
+        (from..to).filter(|offset| offset % 3 != 2).map(|offset| fetched(offset, key(offset)));
     lane.fetched(all.collect(), to);
 }
 
@@ -129,7 +130,9 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Read(count) if self.lane.state == State::Open => read(&mut self.lane, *count, END),
+            Step::Read(count) if self.lane.state == State::Open => {
+                read(&mut self.lane, *count, END)
+            }
             Step::Take => {
                 if let Some(next) = self.lane.next(self.now, 100) {
                     assert!(!self.acked.contains(&next.offset) || self.stored.is_some());
@@ -239,6 +242,7 @@ fn a_message_that_kills_its_worker_is_found_and_its_neighbours_are_not_blamed() 
         }
     }
     assert!(found, "{attempts:?}");
-    let worst = attempts.iter().filter(|(offset, _)| **offset != KILLER).map(|(_, most)| *most).max();
+    let worst =
+        attempts.iter().filter(|(offset, _)| **offset != KILLER).map(|(_, most)| *most).max();
     assert!(worst.unwrap() <= 4, "{attempts:?}");
 }
