@@ -79,8 +79,14 @@ pub(super) async fn run(member: Arc<Member>) {
 
 /// Fetches from one broker whatever of it is wanted.
 async fn follow(member: Arc<Member>, broker: BrokerId) {
-    let mut source =
-        Source { member, broker, connection: None, broken: false, doubtful: HashMap::new() };
+    let mut source = Source {
+        member,
+        broker,
+        connection: None,
+        broken: false,
+        doubtful: HashMap::new(),
+        moved: Vec::new(),
+    };
     let mut backoff = Backoff::default();
     let mut turn = 0_usize;
     let member = Arc::clone(&source.member);
@@ -96,13 +102,15 @@ async fn follow(member: Arc<Member>, broker: BrokerId) {
                 return;
             }
             let wait = if full { SOON } else { member.shared.config.max_wait };
-            if source.fetch(&wanted, wait).await.is_ok() {
-                backoff.reset();
-                return;
+            match source.fetch(&wanted, wait).await {
+                Ok(()) if source.moved.is_empty() => return backoff.reset(),
+                Ok(()) => {}
+                Err(_) => source.give_up(&wanted),
             }
-            source.give_up(&wanted);
             sleep(backoff.next()).await;
             drop(member.shared.cluster.refresh().await);
+            // Only now a newer view says who leads them.
+            source.moved.drain(..).for_each(|lane| member.desk.set_leader(lane, None));
         };
         tokio::select! {
             () = round => {}
@@ -121,6 +129,8 @@ struct Source {
     broken: bool,
     /// Where a batch could not be read once: it is read again before it is given up.
     doubtful: HashMap<u32, i64>,
+    /// What the broker does not lead any more.
+    moved: Vec<u32>,
 }
 
 impl Source {
@@ -168,7 +178,7 @@ impl Source {
                     0 => self.read(wanted, data),
                     OUT_OF_RANGE => self.out_of_range(wanted).await,
                     // Somebody else leads it by now, or will soon.
-                    _ => self.member.desk.set_leader(wanted.lane, None),
+                    _ => self.moved.push(wanted.lane),
                 }
             }
         }
@@ -230,14 +240,14 @@ impl Source {
 
     /// What is wanted is not kept any more, or not there yet because the log was cut back or created
     /// anew. Nothing that is kept is skipped.
-    async fn out_of_range(&self, wanted: &Wanted) {
+    async fn out_of_range(&mut self, wanted: &Wanted) {
         let cluster = &self.member.shared.cluster;
         let partition = &wanted.place.partition;
         let (Ok(first), Ok(end)) = (
             offset_at(cluster, partition, EARLIEST).await,
             offset_at(cluster, partition, LATEST).await,
         ) else {
-            self.member.desk.set_leader(wanted.lane, None);
+            self.moved.push(wanted.lane);
             return;
         };
         let desk = &self.member.desk;

@@ -261,7 +261,10 @@ impl Lane {
         }
         let reached = |fetched: &Fetched| fetched.offset.max(self.ledger.next());
         match self.ready.front() {
-            Some(front) if is_suspect(front) => front.offset >= self.limit && self.trial.is_none(),
+            Some(front) if is_suspect(front) => {
+                let possible = self.is_free() || !front.standing.is_on_trial();
+                front.offset >= self.limit && self.trial.is_none() && possible
+            }
             Some(front) => reached(front) + WINDOW / 2 >= self.limit,
             None => self.fetch_at + WINDOW / 2 >= self.limit && !self.is_among_suspects(),
         }
