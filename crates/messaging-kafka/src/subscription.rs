@@ -190,8 +190,7 @@ async fn tick(member: Arc<Member>) {
         let wait = async {
             match due {
                 Some(at) => sleep_until(at).await,
-                // What is fetched may be due at a time that nobody has told of.
-                None => tokio::time::sleep(std::time::Duration::from_millis(500)).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {

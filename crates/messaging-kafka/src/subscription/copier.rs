@@ -109,7 +109,9 @@ fn content(member: &Member, copy: &Copying) -> Message {
     let origin = copy.original.origin.unwrap_or((place.number, copy.original.offset));
     match &copy.purpose {
         Purpose::Retry { after, attempt } => {
-            let due = SystemTime::now() + *after;
+            // Of one tier all wait equally long, so they are due in the order of their copies.
+            let tier = member.shared.topology().tier_for(*after).unwrap_or(*after);
+            let due = SystemTime::now() + tier;
             reading::stamp(&mut message, *attempt, due, origin);
         }
         Purpose::DeadLetter { reason } => {

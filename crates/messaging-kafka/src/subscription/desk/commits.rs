@@ -70,6 +70,7 @@ impl Desk {
     /// A commit was answered; each of these partitions was refused.
     pub(in super::super) fn committed(&self, commit: Commit, refused: &[Partition]) {
         let mut state = self.lock();
+        let said: Vec<u32> = commit.places.iter().map(|one| one.lane).collect();
         for one in commit.places {
             let lane = state.lanes.get_mut(one.lane as usize);
             let Some(lane) = lane.filter(|lane| lane.epoch == one.epoch) else { continue };
@@ -87,8 +88,9 @@ impl Desk {
             let lane = state.lanes.get(number as usize);
             let refused = lane.is_some_and(|lane| refused.contains(&lane.place.partition));
             let current = lane.is_some_and(|lane| lane.epoch == epoch);
-            // One whose partition is beyond the request's room waits for the next one.
-            if current && (refused || lane.is_some_and(|lane| lane.dirty)) {
+            // One whose partition had no room in the request waits for the next one.
+            let unsaid = !said.contains(&number) && lane.is_some_and(|lane| lane.dirty);
+            if current && (refused || unsaid) {
                 left.push((number, epoch, confirm));
             } else {
                 done.push((current, confirm));

@@ -151,7 +151,11 @@ impl Desk {
 
     /// Until when what we hold is surely ours.
     pub(in super::super) fn set_until(&self, until: Instant) {
-        self.lock().until = Some(until);
+        let mut state = self.lock();
+        // What was held back while it was not sure may go out.
+        if state.until.replace(until).is_some_and(|before| before <= Instant::now()) {
+            state.wake();
+        }
     }
 
     /// Open partitions whose leader is not known.

@@ -170,6 +170,7 @@ impl Desk {
         if let Some(confirm) = copy.confirm {
             confirm.resolve(Err(error));
         }
+        self.timer.notify_one();
         self.keeper.notify_one();
     }
 }
