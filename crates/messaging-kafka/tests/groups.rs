@@ -327,3 +327,97 @@ async fn an_ordered_group_keeps_the_order_of_each_key_through_retries() {
     }
     broker.close().await.unwrap();
 }
+
+#[test]
+fn what_a_member_held_that_died_comes_again_as_a_suspect_and_what_it_had_committed_does_not() {
+    let Some(corner) = corner() else { return };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (mortal, other) = (runtime(), runtime());
+    let (held, settled) = mortal.block_on(async {
+        let broker = corner.open().await;
+        publish(&broker, 0..100).await;
+        let mut consumer = broker.subscribe::<Bytes>(corner.spec()).await.unwrap();
+        let (mut held, mut settled) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..100 {
+            let delivery = timeout(SOON, consumer.next()).await.unwrap().unwrap().unwrap();
+            let (received, ticket) = delivery.into_parts();
+            if number(&received) % 10 == 0 {
+                held.insert(number(&received));
+                // Nothing of it runs any more when it dies.
+                std::mem::forget(ticket);
+            } else {
+                settled.insert(number(&received));
+                ticket.ack_confirmed().await.unwrap();
+            }
+        }
+        std::mem::forget((broker, consumer));
+        (held, settled)
+    });
+    // All its tasks end where they are, and nobody says goodbye.
+    mortal.shutdown_background();
+    other.block_on(async {
+        let broker = corner.open().await;
+        let began = Instant::now();
+        let mut consumer = broker.subscribe::<Bytes>(corner.spec()).await.unwrap();
+        let again = take(&mut consumer, held.len()).await;
+        // The session, and two seconds.
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        assert!(again.iter().all(|(_, attempt)| *attempt == 2), "{again:?}");
+        let again: BTreeSet<u32> = again.into_iter().map(|one| one.0).collect();
+        assert_eq!(again, held);
+        assert!(again.is_disjoint(&settled));
+        nothing_comes(&mut consumer).await;
+        broker.close().await.unwrap();
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_come_and_go_lose_nothing() {
+    let Some(corner) = corner() else { return };
+    let broker = corner.open().await;
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(BTreeMap::<u32, u32>::new()));
+    let mut members = Vec::new();
+    for at in 0..4_u32 {
+        let (config, spec) = (Corner(corner.0.clone()), corner.spec());
+        let seen = std::sync::Arc::clone(&seen);
+        members.push(tokio::spawn(async move {
+            let broker = config.open().await;
+            for turn in 0..4_u32 {
+                let mut consumer = broker.subscribe::<Bytes>(spec.clone()).await.unwrap();
+                let until =
+                    Instant::now() + Duration::from_millis(900 + u64::from(at * 300 + turn * 200));
+                while let Ok(Some(delivery)) = tokio::time::timeout_at(until, consumer.next()).await
+                {
+                    let (received, ticket) = delivery.unwrap().into_parts();
+                    *seen.lock().unwrap().entry(number(&received)).or_default() += 1;
+                    ticket.ack();
+                }
+            }
+            broker.close().await.unwrap();
+        }));
+    }
+    for at in 0..60 {
+        publish(&broker, at * 50..(at + 1) * 50).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    for member in members {
+        member.await.unwrap();
+    }
+    let mut last = broker.subscribe::<Bytes>(corner.spec()).await.unwrap();
+    let until = Instant::now() + SOON;
+    while seen.lock().unwrap().len() < 3_000 && Instant::now() < until {
+        let Ok(Some(delivery)) = timeout(Duration::from_secs(1), last.next()).await else {
+            continue;
+        };
+        let (received, ticket) = delivery.unwrap().into_parts();
+        *seen.lock().unwrap().entry(number(&received)).or_default() += 1;
+        ticket.ack();
+    }
+    let seen = seen.lock().unwrap().clone();
+    let missing: Vec<u32> = (0..3_000).filter(|at| !seen.contains_key(at)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    // Nobody died: everything was handed over in order.
+    let twice = seen.values().filter(|count| **count > 1).count();
+    assert_eq!(twice, 0, "{twice} came twice");
+    broker.close().await.unwrap();
+}

@@ -45,9 +45,8 @@ pub(super) async fn run(member: Arc<Member>, group: String, instance: Option<Str
         if all {
             next = Instant::now() + interval;
         }
-        loop {
-            // Without a generation the keeper says when there is one again.
-            let Some(identity) = member.identity() else { break };
+        // Without a generation the keeper says when there is one again.
+        while let Some(identity) = member.identity() {
             let commit = member.desk.begin_commit(patterns, MOST);
             if commit.is_empty() {
                 break;
