@@ -146,7 +146,10 @@ impl Task {
             sleep_until(time).await;
         }
         let now = Instant::now();
-        self.waiting.retain(|one| one.deadline > now);
+        // Some may be begun: given back by a try that wrote nothing.
+        for one in self.waiting.extract_if(.., |one| one.deadline <= now) {
+            one.resolve(Err(late(&self.topic).at(NAME, "publish")));
+        }
         let Some(patience) = self.waiting.iter().map(|one| one.deadline).max() else { return };
         let prepared = timeout_at(patience, self.link.prepare()).await;
         let prepared = prepared.unwrap_or_else(|_| {
@@ -277,4 +280,8 @@ impl Task {
             tracing::debug!(topic = self.topic, %error, "the cluster's view can't be renewed");
         }
     }
+}
+
+fn late(topic: &str) -> Error {
+    Error::new(ErrorKind::NotSent, format!("topic {topic}: nothing could be written in time"))
 }

@@ -73,7 +73,8 @@ impl Link {
         let Some(client) = &self.client else {
             return Err(Failure::NotWritten(Error::new(ErrorKind::NotSent, self.what())));
         };
-        let now = chrono::DateTime::from_timestamp_millis(super::now()).unwrap_or_default();
+        let now =
+            rskafka::chrono::DateTime::from_timestamp_millis(super::now()).unwrap_or_default();
         let records = batch.iter().map(|one| record(&one.message, now)).collect();
         let compression = match self.shared.config.compression {
             Compression::None => TheirCompression::NoCompression,
@@ -172,7 +173,7 @@ async fn build(
     builder.build().await
 }
 
-fn record(message: &Message, timestamp: chrono::DateTime<chrono::Utc>) -> Record {
+fn record(message: &Message, timestamp: rskafka::chrono::DateTime<rskafka::chrono::Utc>) -> Record {
     let mut headers = BTreeMap::new();
     wire::headers(message, |name, value| drop(headers.insert(name.to_owned(), value.to_vec())));
     Record {
