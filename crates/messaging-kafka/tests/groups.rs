@@ -3,9 +3,10 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::print_stderr,
-    reason = "tests fail by panicking and say why they are ignored"
+    clippy::disallowed_methods,
+    clippy::mem_forget,
+    reason = "tests fail by panicking, say why they are ignored, and stop without a goodbye"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -341,7 +342,7 @@ fn what_a_member_held_that_died_comes_again_as_a_suspect_and_what_it_had_committ
         for _ in 0..100 {
             let delivery = timeout(SOON, consumer.next()).await.unwrap().unwrap().unwrap();
             let (received, ticket) = delivery.into_parts();
-            if number(&received) % 10 == 0 {
+            if number(&received).is_multiple_of(10) {
                 held.insert(number(&received));
                 // Nothing of it runs any more when it dies.
                 std::mem::forget(ticket);
