@@ -1,1 +1,84 @@
-//! The Kafka backend of the messaging layer.
+//! The Kafka backend of the messaging layer, in Rust alone.
+//!
+//! ```no_run
+//! use messaging_core::{Broker, Result, Task, json};
+//! use messaging_kafka::{Kafka, KafkaConfig};
+//!
+//! # async fn run() -> Result<()> {
+//! let kafka = Kafka::connect(KafkaConfig::from_env()?).await?;
+//! let broker = Broker::builder(kafka).open().await?;
+//! broker.publish(&Task::new("completion", json!({ "model": "helix-ensemble" }))).await?;
+//! broker.close().await
+//! # }
+//! ```
+//!
+//! # Configuration
+//! [`KafkaConfig::from_env`] lists the variables. What the original system set in its Go client:
+//!
+//! | there | here |
+//! |---|---|
+//! | `Async` | `enqueue` does not wait; its outcome can be awaited, and is never thrown away |
+//! | `BatchSize` | `KAFKA_BATCH_SIZE`, in messages; unset, whatever came together while the batch before was on its way |
+//! | `LingerMs` | `KAFKA_LINGER_MS`; unset, nothing waits for company |
+//! | `RequiredAcks` | always all in-sync replicas |
+//! | `GroupID` | the group that a worker or subscription names |
+//! | `AutoCommit` | always: what is settled is committed, and never past unfinished work |
+//! | `CommitInterval` | `KAFKA_COMMIT_INTERVAL`, 5 s |
+//!
+//! # Mapping
+//! With the prefix `helixagent`, stream `tasks` is the topic `helixagent.tasks`, its dead letters are
+//! `helixagent.dlq.tasks`, and the retries of group `worker-1` are `helixagent.retry.worker-1.<tier>`.
+//! A message is a record: its body the value, its key the key; subject, id and content type are the
+//! headers `subject`, `message-id`, `content-type`, and application headers have their own names. A
+//! lane is a partition, a position its offset. A key lands where Java's default partitioner puts it.
+//!
+//! # Guarantees
+//! A confirmed publish is on every in-sync replica. With three copies, of which two must be in step,
+//! it survives the loss of a broker; it does not survive a loss of power that hits all of them, as
+//! brokers write to disk later. One batch is on its way to a partition at a time, so the confirmed
+//! messages of a key keep their order. A batch is repeated only where the broker says, or the
+//! connection shows, that nothing of it was written: a lost answer, a timeout of the broker and too
+//! few replicas after storing are unknown. A leader that lost its leadership says the same whether it
+//! had stored the batch or not; it counts as not written only where its answer has no offset.
+//!
+//! A delivery is committed once it is settled, never past unfinished work: a slow message holds the
+//! mark back, later ones go on, and what was settled out of order is stored beside the mark, so that
+//! a restart repeats only what was not settled. When that no longer fits into 4,096 characters, some
+//! is repeated after a crash; nothing is skipped. A member that is asked for a partition finishes
+//! what it has in hand first. One that can't reach the coordinator for a session stops by its own
+//! clock, before others may begin. What a member held that died comes again as a further attempt.
+//! Offsets that are kept no longer are a gap, and reading goes on with the oldest that is kept.
+//!
+//! All members of a group use this layer and present the same patterns; another client in a group of
+//! the same name is refused by the broker.
+//!
+//! # Capabilities
+//! See [`Kafka::CAPABILITIES`]. A partition has one order, so there is no priority.
+//!
+//! # Escape hatches
+//! `Broker::driver::<Kafka>()` gives the driver. Everything can be read and written by other clients:
+//! `cargo xtask kafka-tool console-consumer --topic helixagent.tasks --from-beginning`.
+
+mod admin;
+mod backoff;
+mod cluster;
+pub mod config;
+mod connection;
+mod driver;
+mod error;
+mod group;
+mod offsets;
+mod read;
+mod sender;
+mod settle;
+mod subscription;
+mod topics;
+mod varint;
+mod wire;
+mod write;
+
+pub use crate::config::KafkaConfig;
+pub use crate::driver::Kafka;
+
+/// The backend's name, as in `MESSAGING_BACKEND`.
+const NAME: &str = "kafka";

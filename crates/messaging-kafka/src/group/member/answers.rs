@@ -1,0 +1,203 @@
+//! What answers do to a member.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use messaging_core::{Error, ErrorKind};
+use tokio::time::Instant;
+
+use super::super::assign::assign;
+use super::super::assignment::Assignment;
+use super::super::claim::Claim;
+use super::super::codes::{Asked, Meaning, meaning};
+use super::{Action, Answer, Call, Fault, Joined, Member, Pending, Phase, Request};
+
+impl Member {
+    pub(super) fn answered(&mut self, now: Instant, call: Call, answer: Result<Answer, Fault>) {
+        if let Some(beat) = self.beat.take_if(|beat| beat.call == call) {
+            self.beat_answered(now, &beat, &answer);
+            return;
+        }
+        let Some(pending) = self.pending.take_if(|pending| pending.call == call) else { return };
+        match (pending.asked, answer) {
+            (Asked::Leave, _) => self.end(),
+            (_, Ok(Answer::Found)) => self.coordinator = true,
+            (_, Ok(Answer::Named(id))) => {
+                self.id = id;
+                self.phase = Phase::Out;
+            }
+            (_, Ok(Answer::Joined(joined))) => self.joined(now, &pending, joined),
+            (_, Ok(Answer::Synced(bytes))) => self.synced(now, &pending, &bytes),
+            (_, Ok(Answer::Alive | Answer::Left)) => {}
+            (asked, Err(fault)) => self.failed(now, asked, fault),
+        }
+    }
+
+    fn failed(&mut self, now: Instant, asked: Asked, fault: Fault) {
+        if self.phase == Phase::Leaving {
+            // Our silence tells the group as well.
+            return self.end();
+        }
+        if matches!(self.phase, Phase::Joining | Phase::Syncing) {
+            self.phase = Phase::Out;
+        }
+        match self.meaning(fault, asked) {
+            Meaning::Later => self.back_off(now),
+            Meaning::Moved => {
+                if asked != Asked::Find {
+                    self.actions.push(Action::Reconnect);
+                }
+                self.coordinator = false;
+                self.back_off(now);
+            }
+            // A rebalance is joined at once, but not in a circle.
+            Meaning::Rebalance if self.failures == 0 => self.failures = 1,
+            Meaning::Rebalance => self.back_off(now),
+            Meaning::Missed => {
+                self.fall_out(false);
+                self.back_off(now);
+            }
+            Meaning::Forgotten => {
+                self.fall_out(true);
+                self.back_off(now);
+            }
+            Meaning::Fatal(error) => self.fail(error),
+        }
+    }
+
+    fn meaning(&self, fault: Fault, asked: Asked) -> Meaning {
+        match fault {
+            Fault::Code(code) => meaning(code, asked, &self.settings.group),
+            Fault::Broken => Meaning::Moved,
+        }
+    }
+
+    /// The group went on without us.
+    fn fall_out(&mut self, forgotten: bool) {
+        self.lose();
+        self.generation = -1;
+        if forgotten {
+            self.id.clear();
+        }
+        if self.phase == Phase::Stable {
+            self.phase = Phase::Out;
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.lose();
+        self.actions.push(Action::Failed(error));
+        self.end();
+    }
+
+    fn joined(&mut self, now: Instant, pending: &Pending, joined: Joined) {
+        self.renew(pending.sent);
+        self.id = joined.member;
+        self.generation = joined.generation;
+        self.leads = joined.members.is_some();
+        self.phase = Phase::Syncing;
+        self.next_beat = now + self.settings.heartbeat;
+        let assignments = joined.members.map(|members| self.plan(members)).unwrap_or_default();
+        let (member, generation) = (self.id.clone(), self.generation);
+        let request = Request::Sync { member, generation, assignments };
+        self.pending = Some(self.request(now, Asked::Sync, request));
+    }
+
+    fn plan(&self, members: Vec<(String, Bytes)>) -> Vec<(String, Bytes)> {
+        let claims: BTreeMap<String, Option<Claim>> =
+            members.into_iter().map(|(id, told)| (id, Claim::decode(&told))).collect();
+        let plan = assign(&claims, &self.known);
+        plan.into_iter().map(|(id, assignment)| (id, assignment.encode())).collect()
+    }
+
+    fn synced(&mut self, now: Instant, pending: &Pending, bytes: &[u8]) {
+        self.renew(pending.sent);
+        // What can't be read was written by no leader of ours: nothing is ours then.
+        let assignment = Assignment::decode(bytes).unwrap_or_default();
+        if let Some(theirs) = assignment.theirs {
+            self.conflict(&theirs);
+            return;
+        }
+        self.phase = Phase::Stable;
+        self.failures = 0;
+        self.moving = assignment.moving;
+        let changed = self.holdings.adopt(self.generation, assignment.partitions);
+        if !changed.revoked.is_empty() {
+            self.actions.push(Action::Revoked(changed.revoked));
+        }
+        if !changed.assigned.is_empty() {
+            self.actions.push(Action::Assigned(changed.assigned));
+        }
+        self.next_beat =
+            now + if self.moving { super::MOVING_BEAT } else { self.settings.heartbeat };
+        // What was released or lost since the join is free for others only after another one.
+        if self.holdings.told_more() {
+            self.want_rejoin(now);
+        }
+    }
+
+    /// The group has other patterns: nothing of it is for us.
+    fn conflict(&mut self, theirs: &[String]) {
+        let ours = self.settings.patterns.join(" ");
+        let group = self.settings.group.clone();
+        let theirs = theirs.join(" ");
+        let text = format!("group {group} receives {theirs}, and this member asks for {ours}");
+        let kind = ErrorKind::GroupConflict { group, theirs: Some(theirs), ours };
+        self.lose();
+        self.actions.push(Action::Failed(Error::new(kind, text)));
+        self.phase = Phase::Leaving;
+    }
+
+    fn beat_answered(&mut self, now: Instant, beat: &Pending, answer: &Result<Answer, Fault>) {
+        let current = self.phase == Phase::Stable && beat.generation == self.generation;
+        let fault = match answer {
+            Ok(_) => {
+                self.alive = self.alive.max(beat.sent);
+                if current {
+                    self.settled = self.settled.max(beat.sent);
+                }
+                return;
+            }
+            Err(fault) => *fault,
+        };
+        let meaning = self.meaning(fault, Asked::Beat);
+        if matches!(meaning, Meaning::Rebalance) {
+            // The coordinator heard us, and waits for our join.
+            self.alive = self.alive.max(beat.sent);
+        }
+        self.disturbed(now, meaning, current);
+    }
+
+    /// A commit was refused. One of an earlier generation says nothing about this one (G2).
+    pub(super) fn refused(&mut self, now: Instant, generation: i32, code: i16) {
+        let current = self.phase == Phase::Stable && generation == self.generation;
+        let meaning = meaning(code, Asked::Commit, &self.settings.group);
+        self.disturbed(now, meaning, current);
+    }
+
+    /// What a refusal does to a member that is not joining. While it joins, the group may be in a
+    /// new generation already, so only what the join brings counts.
+    fn disturbed(&mut self, now: Instant, meaning: Meaning, current: bool) {
+        match meaning {
+            Meaning::Fatal(error) => self.fail(error),
+            Meaning::Moved if self.pending.is_none() => {
+                self.coordinator = false;
+                self.back_off(now);
+            }
+            Meaning::Rebalance if current => self.want_rejoin(now),
+            Meaning::Missed if current => self.fall_out(false),
+            Meaning::Forgotten if current => self.fall_out(true),
+            Meaning::Later
+            | Meaning::Moved
+            | Meaning::Rebalance
+            | Meaning::Missed
+            | Meaning::Forgotten => {}
+        }
+    }
+
+    /// What was sent then was answered, and no join or sync of ours from before is waited for.
+    fn renew(&mut self, sent: Instant) {
+        self.alive = self.alive.max(sent);
+        self.settled = self.settled.max(sent);
+    }
+}

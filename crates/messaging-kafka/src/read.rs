@@ -1,0 +1,16 @@
+//! Reading partitions: our own decoder of record batches, and the fetcher over it.
+//!
+//! * [`batch`] walks the batches of an answer, [`record`] the records of a batch. Both share the
+//!   bytes of the answer; nothing is copied unless it was compressed.
+//! * [`compression`] undoes compression with a cap.
+//! * [`aborted`] knows which producers' records are skipped.
+
+pub(crate) mod aborted;
+pub(crate) mod batch;
+pub(crate) mod compression;
+pub(crate) mod record;
+
+#[cfg(test)]
+mod encode;
+#[cfg(test)]
+mod hostile;

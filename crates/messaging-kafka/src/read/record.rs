@@ -1,0 +1,156 @@
+//! The records of one batch.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::varint::Numbers;
+
+/// The fewest bytes that a record takes.
+pub(super) const LEAST: usize = 7;
+/// The latest time that a record can have been stored at: the end of the year 9999.
+const LATEST_MILLIS: i64 = 253_402_300_799_999;
+
+/// One record, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) offset: i64,
+    /// Milliseconds since 1970; anything, as its sender may have set it.
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) value: Option<Bytes>,
+    pub(crate) headers: RecordHeaders,
+}
+
+impl Record {
+    /// When it was stored, within what a calendar can show.
+    pub(crate) fn stored_at(&self) -> SystemTime {
+        let millis = self.timestamp.clamp(0, LATEST_MILLIS);
+        UNIX_EPOCH + Duration::from_millis(millis.unsigned_abs())
+    }
+}
+
+/// The headers of a record in order, with duplicates and absent values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecordHeaders(Bytes);
+
+impl RecordHeaders {
+    /// Name and value of each. They were checked when the record was read.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<Bytes>)> {
+        let mut rest = Numbers(&self.0);
+        std::iter::from_fn(move || {
+            if rest.0.is_empty() {
+                return None;
+            }
+            let name = sized(&mut rest)??;
+            let value = sized(&mut rest)?;
+            Some((name, value.map(|value| self.0.slice_ref(value))))
+        })
+    }
+}
+
+/// A record that can't be read. What follows it can, unless it says that nothing does.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BadRecord {
+    pub(crate) reason: &'static str,
+}
+
+/// Walks the records of a batch.
+#[derive(Debug)]
+pub(crate) struct Records {
+    body: Bytes,
+    at: usize,
+    left: usize,
+    pub(super) base_offset: i64,
+    pub(super) last_offset: i64,
+    pub(super) base_timestamp: i64,
+    /// The time at which the broker stored the batch, where it is the broker that says so.
+    pub(super) stored: Option<i64>,
+}
+
+impl Records {
+    /// `None` if there can't be so many records in so many bytes.
+    pub(super) fn new(body: Bytes, count: usize) -> Option<Self> {
+        (count <= body.len() / LEAST).then_some(Self {
+            body,
+            at: 0,
+            left: count,
+            base_offset: 0,
+            last_offset: 0,
+            base_timestamp: 0,
+            stored: None,
+        })
+    }
+
+    /// How many follow.
+    pub(crate) const fn len(&self) -> usize {
+        self.left
+    }
+
+    #[inline]
+    fn read(&self, bytes: &[u8]) -> Option<Record> {
+        let mut rest = Numbers(bytes);
+        rest.byte()?;
+        let timestamp = self.base_timestamp.saturating_add(rest.signed()?);
+        let offset = self.base_offset.checked_add(rest.signed()?)?;
+        if offset < self.base_offset || offset > self.last_offset {
+            return None;
+        }
+        let key = sized(&mut rest)?;
+        let value = sized(&mut rest)?;
+        let count = usize::try_from(rest.signed()?).ok()?;
+        let headers = rest.0;
+        // A header takes at least two bytes.
+        if count > headers.len() / 2 {
+            return None;
+        }
+        for _ in 0..count {
+            sized(&mut rest)??;
+            sized(&mut rest)?;
+        }
+        if !rest.0.is_empty() {
+            return None;
+        }
+        let slice = |part: Option<&[u8]>| part.map(|part| self.body.slice_ref(part));
+        let headers = if headers.is_empty() { Bytes::new() } else { self.body.slice_ref(headers) };
+        Some(Record {
+            offset,
+            timestamp: self.stored.unwrap_or(timestamp),
+            key: slice(key),
+            value: slice(value),
+            headers: RecordHeaders(headers),
+        })
+    }
+}
+
+/// Bytes with their length, which may be absent; `None` at the end.
+#[inline]
+#[expect(clippy::option_option, reason = "what is absent is not what can't be read")]
+fn sized<'a>(rest: &mut Numbers<'a>) -> Option<Option<&'a [u8]>> {
+    match rest.signed()? {
+        -1 => Some(None),
+        length => rest.bytes(usize::try_from(length).ok()?).map(Some),
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, BadRecord>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let mut rest = Numbers(self.body.get(self.at..)?);
+        let length = rest.signed().and_then(|length| usize::try_from(length).ok());
+        let Some(bytes) = length.and_then(|length| rest.bytes(length)) else {
+            self.left = 0;
+            let reason = "a record is longer than its batch; nothing behind it can be read";
+            return Some(Err(BadRecord { reason }));
+        };
+        let record = self.read(bytes);
+        self.at = self.body.len() - rest.0.len();
+        Some(record.ok_or(BadRecord { reason: "a record is not what Kafka's format says" }))
+    }
+}

@@ -1,0 +1,176 @@
+//! Copies for retries and dead letters, each written before its original counts as settled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{ProduceRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use messaging_core::duration::format_duration;
+use messaging_core::headers::ours;
+use messaging_core::{Error, Message, Result};
+use tokio::time::{Instant, sleep};
+
+use super::desk::{Copying, Purpose};
+use super::member::Member;
+use super::place::Content;
+use super::reading;
+use crate::admin::retry_topic;
+use crate::backoff::Backoff;
+use crate::error::{from_code, unexpected};
+use crate::write::records;
+
+/// The most copies of one request.
+const BATCH: usize = 256;
+const TOO_LARGE: [i16; 2] = [10, 18];
+
+/// Writes copies until nothing of the subscription is left. A copy whose fate is not known is written
+/// again under the same id.
+pub(super) async fn run(member: Arc<Member>) {
+    let mut waiting: Vec<Copying> = Vec::new();
+    let mut backoff = Backoff::default();
+    loop {
+        waiting.extend(member.desk.take_copies());
+        if waiting.is_empty() {
+            tokio::select! {
+                () = member.desk.copies.notified() => {}
+                () = member.ended.cancelled() => return,
+                () = member.shared.dead.cancelled() => return,
+            }
+            continue;
+        }
+        let mut targets: BTreeMap<String, Vec<Copying>> = BTreeMap::new();
+        for copy in waiting.drain(..) {
+            if copy.is_dead_letter_of_dead_letters() {
+                // It stays where it is: it is settled, and kept.
+                member.desk.copied(copy);
+                continue;
+            }
+            match target(&member, &copy) {
+                Ok(topic) => targets.entry(topic).or_default().push(copy),
+                Err(error) => member.desk.not_copied(copy, error),
+            }
+        }
+        for (topic, mut copies) in targets {
+            while !copies.is_empty() {
+                let rest = copies.split_off(copies.len().min(BATCH));
+                match write(&member, &topic, &copies).await {
+                    Ok(()) => copies.drain(..).for_each(|copy| member.desk.copied(copy)),
+                    Err(Failed::Refused(error)) if copies.len() == 1 => {
+                        let text = error.to_string();
+                        let again = || Error::new(error.kind().clone(), text.clone());
+                        copies.drain(..).for_each(|copy| member.desk.not_copied(copy, again()));
+                    }
+                    // One of them may be refused, or nobody answers: again, each alone or all later.
+                    Err(Failed::Refused(_)) => waiting.append(&mut copies),
+                    Err(Failed::Unknown) => waiting.append(&mut copies),
+                }
+                copies = rest;
+            }
+        }
+        if waiting.is_empty() {
+            backoff.reset();
+            continue;
+        }
+        tokio::select! {
+            () = sleep(backoff.next()) => {}
+            () = member.ended.cancelled() => return,
+            () = member.shared.dead.cancelled() => return,
+        }
+        // A newer view may know who leads the topic.
+        drop(member.shared.cluster.refresh().await);
+    }
+}
+
+/// Where a copy goes.
+fn target(member: &Member, copy: &Copying) -> Result<String> {
+    let shared = &member.shared;
+    match &copy.purpose {
+        Purpose::Retry { after, .. } => {
+            let tier = shared.topology().tier_for(*after)?;
+            let Some(group) = &member.source.name else {
+                let text = "a retry by way of a topic needs a group";
+                return Err(Error::new(messaging_core::ErrorKind::Other, text));
+            };
+            Ok(retry_topic(shared, group, &format_duration(tier)))
+        }
+        Purpose::DeadLetter { .. } => {
+            let stream = copy.original.message.subject.stream();
+            Ok(shared.topic(&messaging_core::StreamName::dead_letters(stream)?))
+        }
+    }
+}
+
+/// The copy itself.
+fn content(member: &Member, copy: &Copying) -> Message {
+    let mut message = Message::clone(&copy.original.message);
+    let place = &copy.place.partition;
+    let origin = copy.original.origin.unwrap_or((place.number, copy.original.offset));
+    match &copy.purpose {
+        Purpose::Retry { after, attempt } => {
+            // Of one tier all wait equally long, so they are due in the order of their copies.
+            let tier = member.shared.topology().tier_for(*after).unwrap_or(*after);
+            let due = SystemTime::now() + tier;
+            reading::stamp(&mut message, *attempt, due, origin);
+        }
+        Purpose::DeadLetter { reason } => {
+            let group = member.source.name.as_ref().map_or("broadcast", |name| name.as_str());
+            let stream = message.subject.stream().to_owned();
+            let headers = &mut message.headers;
+            headers.stamp(ours::DEAD_LETTER_GROUP, group.to_owned());
+            headers.stamp(ours::DEAD_LETTER_REASON, reason.clone());
+            headers.stamp(ours::DEAD_LETTER_ATTEMPTS, copy.original.attempt.to_string());
+            let origin = format!("{stream} {} {}@{}", crate::NAME, origin.0, origin.1);
+            headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
+        }
+    }
+    message
+}
+
+enum Failed {
+    /// Nothing was written, nor will it be.
+    Refused(Error),
+    /// It may have been written; it is written again.
+    Unknown,
+}
+
+async fn write(member: &Member, topic: &str, copies: &[Copying]) -> Result<(), Failed> {
+    let messages: Vec<Message> = copies.iter().map(|copy| content(member, copy)).collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    let compression = member.shared.config.compression;
+    let batch = records::batch(messages.iter(), compression, now).map_err(Failed::Refused)?;
+    match produce(member, topic, batch).await {
+        Ok(0) => Ok(()),
+        Ok(code) if TOO_LARGE.contains(&code) => Err(Failed::Refused(from_code(code, topic))),
+        Ok(_) | Err(_) => Err(Failed::Unknown),
+    }
+}
+
+async fn produce(member: &Member, topic: &str, batch: bytes::Bytes) -> Result<i16> {
+    let cluster = &member.shared.cluster;
+    let leader = cluster.leader(topic, 0).await?;
+    let connection = cluster.broker(leader).await?;
+    let deadline = cluster.deadline();
+    let patience = deadline.saturating_duration_since(Instant::now()).mul_f32(0.9);
+    let one = PartitionProduceData::default().with_index(0).with_records(Some(batch));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+        .with_partition_data(vec![one]);
+    let request = ProduceRequest::default()
+        .with_acks(-1)
+        .with_timeout_ms(i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1))
+        .with_topic_data(vec![topic]);
+    let answer = connection.call(&request, deadline).await?;
+    let mut answers = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let code = answers.next().map(|answer| answer.error_code);
+    code.ok_or_else(|| unexpected(connection.address(), "Produce"))
+}
+
+impl Copying {
+    fn is_dead_letter_of_dead_letters(&self) -> bool {
+        let dead = matches!(&self.place.content, Content::Stream(name) if name.is_dead_letters());
+        dead && matches!(self.purpose, Purpose::DeadLetter { .. })
+    }
+}

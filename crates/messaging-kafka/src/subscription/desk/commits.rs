@@ -1,0 +1,125 @@
+//! What is committed, and what a commit allows.
+
+use messaging_core::Confirm;
+use messaging_core::driver::Settled;
+
+use super::super::lane::State as LaneState;
+use super::{Desk, Phase};
+use crate::group::Partition;
+use crate::offsets::metadata::Progress;
+
+/// A commit on its way.
+#[derive(Debug)]
+pub(in super::super) struct Commit {
+    pub(in super::super) places: Vec<Committing>,
+    confirms: Vec<(u32, u32, Confirm<Settled>)>,
+}
+
+#[derive(Debug)]
+pub(in super::super) struct Committing {
+    lane: u32,
+    epoch: u32,
+    pub(in super::super) partition: Partition,
+    pub(in super::super) progress: Progress,
+}
+
+impl Commit {
+    /// Whether there is nothing to say and nobody to tell.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.confirms.is_empty()
+    }
+
+    pub(in super::super) fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.places.iter().map(|one| &one.partition)
+    }
+}
+
+impl Desk {
+    /// What is to be committed now, at most so many partitions, those first that wait for it.
+    pub(in super::super) fn begin_commit(&self, patterns: u64, most: usize) -> Commit {
+        let mut state = self.lock();
+        let ends = state.phase != Phase::Open;
+        let mut numbers: Vec<(bool, u32)> = Vec::new();
+        for (number, lane) in (0..).zip(&mut state.lanes) {
+            if ends && lane.state == LaneState::Open {
+                // As if it was asked back: nothing more goes out.
+                lane.state = LaneState::Revoked;
+                lane.forget_fetched();
+                lane.dirty = true;
+            }
+            let ours = matches!(lane.state, LaneState::Open | LaneState::Revoked);
+            let ends = lane.state == LaneState::Revoked && lane.is_free() && !lane.ended;
+            let waited = lane.wants_commit() || ends;
+            if ours && (lane.dirty || waited) {
+                numbers.push((!waited, number));
+            }
+        }
+        numbers.sort_unstable();
+        let mut places = Vec::new();
+        for (_, number) in numbers.into_iter().take(most) {
+            let Some(lane) = state.lanes.get_mut(number as usize) else { continue };
+            let progress = lane.progress(patterns);
+            let partition = lane.place.partition.clone();
+            places.push(Committing { lane: number, epoch: lane.epoch, partition, progress });
+        }
+        state.settlements = 0;
+        let confirms = std::mem::take(&mut state.confirms);
+        Commit { places, confirms }
+    }
+
+    /// A commit was answered; each of these partitions was refused.
+    pub(in super::super) fn committed(&self, commit: Commit, refused: &[Partition]) {
+        let mut state = self.lock();
+        let said: Vec<u32> = commit.places.iter().map(|one| one.lane).collect();
+        for one in commit.places {
+            let lane = state.lanes.get_mut(one.lane as usize);
+            let Some(lane) = lane.filter(|lane| lane.epoch == one.epoch) else { continue };
+            if refused.contains(&one.partition) {
+                lane.dirty = true;
+                continue;
+            }
+            match one.progress.limit {
+                Some(limit) => lane.limit = lane.limit.max(limit),
+                None => lane.ended = lane.state == LaneState::Revoked,
+            }
+        }
+        let (mut done, mut left) = (Vec::new(), Vec::new());
+        for (number, epoch, confirm) in commit.confirms {
+            let lane = state.lanes.get(number as usize);
+            let refused = lane.is_some_and(|lane| refused.contains(&lane.place.partition));
+            let current = lane.is_some_and(|lane| lane.epoch == epoch);
+            // One whose partition had no room in the request waits for the next one.
+            let unsaid = !said.contains(&number) && lane.is_some_and(|lane| lane.dirty);
+            if current && (refused || unsaid) {
+                left.push((number, epoch, confirm));
+            } else {
+                done.push((current, confirm));
+            }
+        }
+        let again = !left.is_empty();
+        state.confirms.append(&mut left);
+        state.wake();
+        drop(state);
+        for (current, confirm) in done {
+            let outcome =
+                if current { Ok(Settled::Durable) } else { Err(super::settling::stale()) };
+            confirm.resolve(outcome);
+        }
+        if again {
+            self.commit.notify_one();
+        }
+        self.keeper.notify_one();
+    }
+
+    /// Whether something waits for a commit.
+    pub(in super::super) fn has_waiting_commit(&self) -> bool {
+        let state = self.lock();
+        let ends = state.phase != Phase::Open;
+        !state.confirms.is_empty()
+            || state.lanes.iter().any(|lane| {
+                let ours = matches!(lane.state, LaneState::Open | LaneState::Revoked);
+                let leaves = lane.state == LaneState::Revoked || ends;
+                lane.wants_commit() || (ours && leaves && lane.is_free() && !lane.ended)
+            })
+    }
+}

@@ -1,0 +1,303 @@
+//! Fetching: a task for each broker that leads something of ours.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::{BrokerId as Id, FetchRequest, FetchResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use messaging_core::Result;
+use messaging_core::driver::{Event, Gap, Parked};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::TaskTracker;
+
+use super::desk::Wanted;
+use super::member::Member;
+use super::places::{EARLIEST, LATEST, offset_at};
+use super::reading;
+use crate::backoff::Backoff;
+use crate::cluster::BrokerId;
+use crate::connection::Connection;
+use crate::read::aborted::Aborted;
+use crate::read::batch::{Batch, Batches};
+
+/// The most bytes of an answer, and of one partition in it. A batch that is larger comes alone.
+const ANSWER: i32 = 16 << 20;
+const PARTITION: i32 = 1 << 20;
+/// The most bytes that one batch may have once it is decompressed.
+const BATCH: usize = 64 << 20;
+/// How long a fetch waits at the broker while there are partitions that it does not ask for: they may
+/// have room again soon.
+const SOON: Duration = Duration::from_millis(50);
+
+const OUT_OF_RANGE: i16 = 1;
+
+/// Finds out who leads what, and keeps a task for each of them.
+pub(super) async fn run(member: Arc<Member>) {
+    let tasks = TaskTracker::new();
+    let mut running: HashSet<BrokerId> = HashSet::new();
+    let mut backoff = Backoff::default();
+    loop {
+        let room = member.desk.room.notified();
+        tokio::pin!(room);
+        room.as_mut().enable();
+        let mut missing = false;
+        for (lane, partition) in member.desk.leaderless() {
+            match member.shared.cluster.leader(&partition.topic, partition.number).await {
+                Ok(leader) => {
+                    member.desk.set_leader(lane, Some(leader));
+                    if running.insert(leader) {
+                        tasks.spawn(follow(Arc::clone(&member), leader));
+                    }
+                }
+                Err(_) => missing = true,
+            }
+        }
+        let retry = async {
+            if missing {
+                sleep(backoff.next()).await;
+                // What keeps it from being renewed is noticed at the next try.
+                drop(member.shared.cluster.refresh().await);
+            } else {
+                backoff.reset();
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = retry => {}
+            () = room => {}
+            () = member.left.cancelled() => break,
+            () = member.ended.cancelled() => break,
+            () = member.shared.dead.cancelled() => break,
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Fetches from one broker whatever of it is wanted.
+async fn follow(member: Arc<Member>, broker: BrokerId) {
+    let mut source = Source {
+        member,
+        broker,
+        connection: None,
+        broken: false,
+        doubtful: HashMap::new(),
+        moved: Vec::new(),
+    };
+    let mut backoff = Backoff::default();
+    let mut turn = 0_usize;
+    let member = Arc::clone(&source.member);
+    loop {
+        let room = member.desk.room.notified();
+        tokio::pin!(room);
+        room.as_mut().enable();
+        let (wanted, full) = member.desk.wanted(broker, turn);
+        turn = turn.wrapping_add(1);
+        let round = async {
+            if wanted.is_empty() {
+                room.await;
+                return;
+            }
+            let wait = if full { SOON } else { member.shared.config.max_wait };
+            match source.fetch(&wanted, wait).await {
+                Ok(()) if source.moved.is_empty() => return backoff.reset(),
+                Ok(()) => {}
+                Err(_) => source.give_up(&wanted),
+            }
+            sleep(backoff.next()).await;
+            drop(member.shared.cluster.refresh().await);
+            // Only now a newer view says who leads them.
+            source.moved.drain(..).for_each(|lane| member.desk.set_leader(lane, None));
+        };
+        tokio::select! {
+            () = round => {}
+            () = member.left.cancelled() => return,
+            () = member.ended.cancelled() => return,
+            () = member.shared.dead.cancelled() => return,
+        }
+    }
+}
+
+struct Source {
+    member: Arc<Member>,
+    broker: BrokerId,
+    connection: Option<Connection>,
+    /// Whether the connection was lost since it last brought something.
+    broken: bool,
+    /// Where a batch could not be read once: it is read again before it is given up.
+    doubtful: HashMap<u32, i64>,
+    /// What the broker does not lead any more.
+    moved: Vec<u32>,
+}
+
+impl Source {
+    fn give_up(&mut self, wanted: &[Wanted]) {
+        self.broken |= self.connection.is_some();
+        if let Some(connection) = self.connection.take() {
+            connection.end();
+        }
+        wanted.iter().for_each(|one| self.member.desk.set_leader(one.lane, None));
+    }
+
+    async fn fetch(&mut self, wanted: &[Wanted], wait: Duration) -> Result<()> {
+        let connection = match &self.connection {
+            Some(open) if !open.is_ended() => open.clone(),
+            _ => {
+                let opened = self.member.shared.cluster.dedicated(self.broker).await?;
+                self.connection.insert(opened).clone()
+            }
+        };
+        let deadline = self.member.shared.cluster.deadline() + wait;
+        let answer = connection.call(&request(wanted, wait), deadline).await?;
+        if answer.error_code != 0 {
+            return Err(crate::error::from_code(answer.error_code, "fetch"));
+        }
+        if std::mem::take(&mut self.broken) {
+            self.member.desk.tell(Event::Reconnected);
+        }
+        let throttled = Duration::from_millis(u64::try_from(answer.throttle_time_ms).unwrap_or(0));
+        let until = Instant::now() + throttled;
+        self.take(wanted, answer).await;
+        sleep_until(until).await;
+        Ok(())
+    }
+
+    async fn take(&mut self, wanted: &[Wanted], answer: FetchResponse) {
+        let by_place: HashMap<(&str, i32), &Wanted> = wanted
+            .iter()
+            .map(|one| ((&*one.place.partition.topic, one.place.partition.number), one))
+            .collect();
+        for topic in answer.responses {
+            for data in topic.partitions {
+                let place = (&*topic.topic.0, data.partition_index);
+                let Some(wanted) = by_place.get(&place) else { continue };
+                match data.error_code {
+                    0 => self.read(wanted, data),
+                    OUT_OF_RANGE => self.out_of_range(wanted).await,
+                    // Somebody else leads it by now, or will soon.
+                    _ => self.moved.push(wanted.lane),
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, wanted: &Wanted, data: PartitionData) {
+        let Some(records) = data.records.filter(|records| !records.is_empty()) else { return };
+        let aborted = data.aborted_transactions.unwrap_or_default();
+        let aborted = aborted.iter().map(|one| (one.producer_id.0, one.first_offset));
+        let mut messages = Vec::new();
+        let mut next = wanted.offset;
+        for batch in Batches::new(records, Aborted::new(aborted), BATCH) {
+            let end = batch.next();
+            match batch {
+                Batch::Records { records, .. } => {
+                    messages.reserve(records.len());
+                    for record in records {
+                        match record {
+                            // A batch begins before what is wanted of it.
+                            Ok(record) if record.offset < wanted.offset => {}
+                            Ok(record) => messages.extend(self.accept(wanted, record)),
+                            Err(bad) => self.park(wanted, bad.reason),
+                        }
+                    }
+                }
+                Batch::Passed { .. } => {}
+                Batch::Bad { from, reason, .. } => {
+                    let from = from.max(wanted.offset);
+                    if self.doubtful.insert(wanted.lane, from) != Some(from) {
+                        // It may have been damaged on its way.
+                        break;
+                    }
+                    self.park(wanted, &format!("offsets {from} to {}: {reason}", end - 1));
+                }
+            }
+            next = next.max(end);
+        }
+        if next > wanted.offset {
+            self.member.desk.fetched(wanted, messages, next);
+        }
+    }
+
+    fn accept(
+        &self,
+        wanted: &Wanted,
+        record: crate::read::record::Record,
+    ) -> Option<super::lane::Fetched> {
+        let source = &self.member.source;
+        let fetched = reading::message(record, &wanted.place)?;
+        let matches =
+            source.dead_letters.is_some() || source.patterns.matches(&fetched.message.subject);
+        matches.then_some(fetched)
+    }
+
+    fn park(&self, wanted: &Wanted, reason: &str) {
+        let reason = format!("{}: {reason}", wanted.place.partition);
+        self.member.desk.tell(Event::Parked(Parked::new(reason)));
+    }
+
+    /// What is wanted is not kept any more, or not there yet because the log was cut back or created
+    /// anew. Nothing that is kept is skipped.
+    async fn out_of_range(&mut self, wanted: &Wanted) {
+        let cluster = &self.member.shared.cluster;
+        let partition = &wanted.place.partition;
+        let (Ok(first), Ok(end)) = (
+            offset_at(cluster, partition, EARLIEST).await,
+            offset_at(cluster, partition, LATEST).await,
+        ) else {
+            self.moved.push(wanted.lane);
+            return;
+        };
+        let desk = &self.member.desk;
+        if wanted.offset < first {
+            let missed = first.abs_diff(wanted.offset);
+            let reason = format!(
+                "{partition}: offsets {} to {} are not kept any more",
+                wanted.offset,
+                first - 1
+            );
+            desk.tell(Event::Gap(Gap::new(Some(missed), reason)));
+            desk.fetched(wanted, Vec::new(), first);
+        } else if wanted.offset > end {
+            let reason = format!(
+                "{partition}: it ends at {end}, and {} was next: it was cut back or created anew",
+                wanted.offset
+            );
+            desk.tell(Event::Gap(Gap::new(None, reason)));
+            desk.restart(wanted, first);
+        }
+    }
+}
+
+fn request(wanted: &[Wanted], wait: Duration) -> FetchRequest {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    for one in wanted {
+        let partition = FetchPartition::default()
+            .with_partition(one.place.partition.number)
+            .with_current_leader_epoch(-1)
+            .with_fetch_offset(one.offset)
+            .with_last_fetched_epoch(-1)
+            .with_log_start_offset(-1)
+            .with_partition_max_bytes(PARTITION);
+        let topic = &one.place.partition.topic;
+        match topics.last_mut().filter(|last| *last.topic.0 == **topic) {
+            Some(last) => last.partitions.push(partition),
+            None => {
+                let name = TopicName(StrBytes::from_string(topic.to_string()));
+                let new = FetchTopic::default().with_topic(name).with_partitions(vec![partition]);
+                topics.push(new);
+            }
+        }
+    }
+    FetchRequest::default()
+        .with_replica_id(Id(-1))
+        .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
+        .with_min_bytes(1)
+        .with_max_bytes(ANSWER)
+        .with_isolation_level(1)
+        .with_session_id(0)
+        .with_session_epoch(-1)
+        .with_topics(topics)
+}

@@ -1,0 +1,350 @@
+//! One partition as its owner has it: what is fetched, what is in hand, what is committed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use messaging_core::Message;
+use tokio::time::Instant;
+
+use super::place::Place;
+use crate::offsets::ledger::Ledger;
+use crate::offsets::metadata::Progress;
+use crate::offsets::resume::{Resume, Standing};
+
+/// How far ahead of what is handed out a commit allows more. Half of it is used while the next
+/// commit is on its way.
+pub(super) const WINDOW: i64 = 8_192;
+/// The most suspects whose raised attempts one commit stores.
+const STAGE: usize = 256;
+
+/// A message that was read and is in nobody's hands.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    pub(super) offset: i64,
+    pub(super) attempt: u32,
+    /// Set when it is taken in.
+    pub(super) standing: Standing,
+    pub(super) message: Arc<Message>,
+    pub(super) stored_at: SystemTime,
+    /// Where it was kept first, if it is a retry.
+    pub(super) origin: Option<(i32, i64)>,
+    /// A retry waits until then, and those behind it are due later.
+    pub(super) not_before: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not ours.
+    Closed,
+    /// Ours, and its place is being looked up.
+    Opening,
+    Open,
+    /// Asked back: nothing more of it goes out.
+    Revoked,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) place: Place,
+    pub(super) epoch: u32,
+    pub(super) state: State,
+    pub(super) ledger: Ledger<Fetched>,
+    resume: Resume,
+    /// Unsettled offsets of before that were not read yet.
+    expected: VecDeque<i64>,
+    ready: VecDeque<Fetched>,
+    ready_bytes: usize,
+    /// Where the next fetch begins.
+    pub(super) fetch_at: i64,
+    pub(super) in_hand: usize,
+    /// Offsets whose copies are on their way.
+    pub(super) copying: BTreeSet<i64>,
+    /// Nothing at or above it goes out before a commit with a higher one was answered.
+    pub(super) limit: i64,
+    /// Whether a commit would say more than the last one did.
+    pub(super) dirty: bool,
+    /// Whether its clean end is committed.
+    pub(super) ended: bool,
+    /// The suspect that is alone in hand.
+    trial: Option<i64>,
+    /// What comes again: when, and in the order of offsets.
+    again: BTreeMap<(Instant, i64), Fetched>,
+    /// The keys of which a message is out, with those that wait behind it; in an ordered group.
+    keys: Option<HashMap<Bytes, VecDeque<Fetched>>>,
+    held: usize,
+    /// Stands for at once in [`Lane::again`].
+    opened: Instant,
+}
+
+impl Lane {
+    pub(super) fn new(place: Place, ordered: bool) -> Self {
+        Self {
+            place,
+            epoch: 0,
+            state: State::Closed,
+            ledger: Ledger::new(0),
+            resume: Resume::at(0),
+            expected: VecDeque::new(),
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            fetch_at: 0,
+            in_hand: 0,
+            copying: BTreeSet::new(),
+            limit: i64::MIN,
+            dirty: false,
+            ended: false,
+            trial: None,
+            again: BTreeMap::new(),
+            keys: ordered.then(HashMap::new),
+            held: 0,
+            opened: Instant::now(),
+        }
+    }
+
+    /// It is ours, from this place on.
+    pub(super) fn open(&mut self, resume: Resume, committed: bool) {
+        self.forget();
+        self.state = State::Open;
+        self.ledger = resume.ledger();
+        self.expected = resume.open().collect();
+        self.fetch_at = resume.start();
+        self.resume = resume;
+        // A place of our own is committed even if nothing comes (G7).
+        self.dirty = true;
+        self.limit = if committed { i64::MIN } else { i64::MAX };
+        self.opened = Instant::now();
+    }
+
+    /// Drops what is fetched, as whoever owns it next reads it again.
+    pub(super) fn forget_fetched(&mut self) {
+        // What is ready is not in the ledger: reading goes on before it.
+        self.ledger.pass(self.ready.front().map_or(self.fetch_at, |front| front.offset));
+        self.fetch_at = self.ledger.next();
+        self.ready.clear();
+        self.ready_bytes = 0;
+        self.again.clear();
+        if let Some(keys) = &mut self.keys {
+            keys.clear();
+        }
+        self.held = 0;
+    }
+
+    fn forget(&mut self) {
+        self.forget_fetched();
+        self.in_hand = 0;
+        self.copying.clear();
+        self.trial = None;
+        self.ended = false;
+    }
+
+    /// It is not ours any more: what is in hand of it is stale if it was `lost`.
+    pub(super) fn close(&mut self, lost: bool) {
+        self.state = State::Closed;
+        self.epoch += u32::from(lost);
+        self.forget();
+        self.ledger = Ledger::new(0);
+    }
+
+    /// Whether more is to be fetched.
+    pub(super) const fn wants(&self, budget: usize) -> bool {
+        matches!(self.state, State::Open) && self.ready_bytes < budget
+    }
+
+    /// Takes in what was read from `fetch_at` to `next`.
+    pub(super) fn fetched(&mut self, messages: Vec<Fetched>, next: i64) {
+        let mut found = messages.iter().map(|fetched| fetched.offset).peekable();
+        while let Some(expected) = self.expected.front().copied().filter(|at| *at < next) {
+            self.expected.pop_front();
+            while found.next_if(|offset| *offset < expected).is_some() {}
+            // What was compacted or expired meanwhile needs no settling.
+            if found.peek() != Some(&expected) {
+                self.ledger.settle(expected);
+                self.dirty = true;
+            }
+        }
+        for mut fetched in messages {
+            fetched.standing = self.resume.standing(fetched.offset, fetched.attempt);
+            let Standing::Open { attempt, .. } = fetched.standing else { continue };
+            fetched.attempt = attempt;
+            self.ready_bytes += fetched.message.bytes() + 128;
+            self.ready.push_back(fetched);
+        }
+        self.fetch_at = next;
+        if self.ready.is_empty() {
+            self.dirty |= self.ledger.next() < next;
+        }
+    }
+
+    /// The message that goes out next, unsettled in the ledger from now on.
+    pub(super) fn next(&mut self, now: Instant, most_held: usize) -> Option<Fetched> {
+        let blocked = self.trial.is_some() && self.in_hand > 0;
+        if self.state != State::Open || blocked {
+            return None;
+        }
+        if self.again.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
+            return self.again.pop_first().map(|(_, fetched)| fetched);
+        }
+        loop {
+            let front = self.ready.front()?;
+            let early = front.not_before.is_some_and(|at| at > now);
+            if early || front.offset >= self.limit || self.held > most_held {
+                return None;
+            }
+            let fetched = self.ready.pop_front()?;
+            self.ready_bytes -= fetched.message.bytes() + 128;
+            let Some(keys) = &mut self.keys else { return Some(fetched) };
+            self.ledger.take(fetched.offset, fetched.attempt);
+            let Some(key) = fetched.message.key.clone() else { return Some(fetched) };
+            match keys.get_mut(&key) {
+                Some(behind) => {
+                    behind.push_back(fetched);
+                    self.held += 1;
+                }
+                None => {
+                    keys.insert(key, VecDeque::new());
+                    return Some(fetched);
+                }
+            }
+        }
+    }
+
+    /// When something that is fetched may go out that may not now.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let again = self.again.first_key_value().map(|((at, _), _)| *at);
+        let ready = self.ready.front().and_then(|fetched| fetched.not_before);
+        [again, ready].into_iter().flatten().min()
+    }
+
+    /// An offset comes again, after a while or at once, as this attempt.
+    pub(super) fn come_again(
+        &mut self,
+        mut fetched: Fetched,
+        attempt: u32,
+        after: Option<Duration>,
+    ) {
+        fetched.attempt = attempt;
+        self.ledger.set_attempt(fetched.offset, attempt);
+        let at = after.map_or(self.opened, |after| Instant::now() + after);
+        if self.state == State::Open {
+            self.again.insert((at, fetched.offset), fetched);
+        }
+        self.dirty = true;
+    }
+
+    /// An offset needs nothing more.
+    pub(super) fn settle(&mut self, offset: i64, key: Option<&Bytes>) -> bool {
+        let known = self.ledger.settle(offset);
+        self.dirty |= known;
+        self.copying.remove(&offset);
+        if self.trial == Some(offset) {
+            self.trial = None;
+        }
+        if let (Some(keys), Some(key)) = (&mut self.keys, key) {
+            match keys.get_mut(key).map(VecDeque::pop_front) {
+                Some(Some(next)) => {
+                    self.held -= 1;
+                    self.again.insert((self.opened, next.offset), next);
+                }
+                Some(None) => drop(keys.remove(key)),
+                None => {}
+            }
+        }
+        known
+    }
+
+    /// Whether something waits for a commit with a higher limit.
+    pub(super) fn wants_commit(&self) -> bool {
+        if self.state != State::Open || self.limit == i64::MAX {
+            return false;
+        }
+        let reached = |fetched: &Fetched| fetched.offset.max(self.ledger.next());
+        match self.ready.front() {
+            Some(front) if is_suspect(front) => {
+                let possible = self.is_free() || !front.standing.is_on_trial();
+                front.offset >= self.limit && self.trial.is_none() && possible
+            }
+            Some(front) => reached(front) + WINDOW / 2 >= self.limit,
+            None => self.fetch_at + WINDOW / 2 >= self.limit && !self.is_among_suspects(),
+        }
+    }
+
+    fn is_among_suspects(&self) -> bool {
+        self.resume.limit().is_some_and(|limit| self.fetch_at < limit)
+    }
+
+    /// What a commit says now. It raises the attempts of the suspects that go out next.
+    pub(super) fn progress(&mut self, patterns: u64) -> Progress {
+        // What was read and is not ready any more is in the ledger, or needs no settling.
+        self.ledger.pass(self.ready.front().map_or(self.fetch_at, |front| front.offset));
+        let limit = match self.state {
+            State::Open => Some(self.next_limit().max(self.ledger.next())),
+            // Nothing more goes out, and nothing is in hand: a clean end.
+            _ if self.is_free() => None,
+            _ => Some(self.ledger.next()),
+        };
+        self.dirty = false;
+        self.ledger.progress(patterns, limit)
+    }
+
+    fn next_limit(&mut self) -> i64 {
+        let Some(front) = self.ready.front() else {
+            let ahead = if self.is_among_suspects() { 0 } else { WINDOW };
+            return self.fetch_at + ahead;
+        };
+        if !is_suspect(front) {
+            return front.offset.max(self.ledger.next()) + WINDOW;
+        }
+        if front.offset < self.limit {
+            return self.limit;
+        }
+        if front.standing.is_on_trial() {
+            if !self.is_free() {
+                return self.limit;
+            }
+            self.trial = Some(front.offset);
+        }
+        let alone = self.trial.is_some();
+        let mut end = self.limit;
+        for fetched in self.ready.iter().take(if alone { 1 } else { STAGE }) {
+            if !is_suspect(fetched) || (!alone && fetched.standing.is_on_trial()) {
+                break;
+            }
+            self.ledger.take(fetched.offset, fetched.attempt);
+            self.ledger.set_attempt(fetched.offset, fetched.attempt);
+            end = fetched.offset + 1;
+        }
+        end
+    }
+
+    /// Whether nothing of it is in hand or on its way.
+    pub(super) fn is_free(&self) -> bool {
+        self.in_hand == 0 && self.copying.is_empty()
+    }
+
+    /// It was asked back and is ours again: what was fetched and given back is read once more.
+    pub(super) fn go_on(&mut self) {
+        let mut progress = self.ledger.progress(0, None);
+        progress.open.retain(|open| {
+            !self.copying.contains(&open.offset) && !self.ledger.is_in_hand(open.offset)
+        });
+        self.expected = progress.open.iter().map(|open| open.offset).collect();
+        self.fetch_at = self.expected.front().copied().unwrap_or(progress.cut);
+        self.resume = Resume::after(progress);
+        if let Some(keys) = &mut self.keys {
+            let hands = self.ledger.hands().filter_map(|hand| hand.message.key.clone());
+            keys.extend(hands.map(|key| (key, VecDeque::new())));
+        }
+        self.state = State::Open;
+        self.ended = false;
+        self.dirty = true;
+    }
+}
+
+const fn is_suspect(fetched: &Fetched) -> bool {
+    matches!(fetched.standing, Standing::Open { suspect: true, .. })
+}
+
+#[cfg(test)]
+mod tests;

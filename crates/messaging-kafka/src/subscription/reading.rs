@@ -1,0 +1,100 @@
+//! Records as messages of a subscription.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use messaging_core::{Message, StreamName, Subject};
+use tokio::time::Instant;
+
+use super::lane::Fetched;
+use super::place::{Content, Place};
+use crate::offsets::resume::Standing;
+use crate::read::record::Record;
+use crate::wire::{self, Origin};
+
+/// Headers of a copy in a retry topic. They count nowhere else.
+pub(super) const ATTEMPT: &str = "helixagent-retry-attempt";
+pub(super) const DUE: &str = "helixagent-retry-due";
+pub(super) const ORIGIN: &str = "helixagent-retry-origin";
+
+/// The message that a record is; `None` for one in a retry topic that is not ours.
+pub(super) fn message(record: Record, place: &Place) -> Option<Fetched> {
+    let stored_at = record.stored_at();
+    let offset = record.offset;
+    let (message, retry) = match &place.content {
+        Content::Stream(stream) => (read(record, place, stream), Retry::default()),
+        Content::Retry => {
+            let (stream, retry) = of_retry(&record);
+            (read(record, place, &stream?), retry)
+        }
+    };
+    let attempt = retry.attempt.unwrap_or(1);
+    Some(Fetched {
+        offset,
+        attempt,
+        standing: Standing::Open { attempt, suspect: false },
+        message: Arc::new(message),
+        stored_at,
+        origin: retry.origin,
+        not_before: retry.due.map(instant),
+    })
+}
+
+fn read(record: Record, place: &Place, stream: &StreamName) -> Message {
+    let Record { offset, key, value, headers, .. } = record;
+    let (topic, partition) = (&*place.partition.topic, place.partition.number);
+    let origin = Origin { stream, topic, partition, offset };
+    let all = headers.iter().filter(|(name, _)| !is_of_retry(name));
+    wire::read(key, value, all, origin)
+}
+
+fn is_of_retry(name: &[u8]) -> bool {
+    name.starts_with(b"helixagent-retry-")
+}
+
+#[derive(Default)]
+struct Retry {
+    attempt: Option<u32>,
+    due: Option<u64>,
+    origin: Option<(i32, i64)>,
+}
+
+fn of_retry(record: &Record) -> (Option<StreamName>, Retry) {
+    let mut retry = Retry::default();
+    let mut stream = None;
+    for (name, value) in record.headers.iter() {
+        let value = value.unwrap_or_default();
+        let text = std::str::from_utf8(&value).unwrap_or_default();
+        match name {
+            b"subject" => {
+                let subject = text.parse::<Subject>().ok();
+                stream = subject.and_then(|subject| subject.stream().parse().ok());
+            }
+            _ if name == ATTEMPT.as_bytes() => retry.attempt = text.parse().ok(),
+            _ if name == DUE.as_bytes() => retry.due = text.parse().ok(),
+            _ if name == ORIGIN.as_bytes() => {
+                retry.origin = text.split_once('@').and_then(|(partition, offset)| {
+                    Some((partition.parse().ok()?, offset.parse().ok()?))
+                });
+            }
+            _ => {}
+        }
+    }
+    (stream, retry)
+}
+
+/// A time of the calendar by our clock that only goes forward.
+fn instant(millis: u64) -> Instant {
+    let at = UNIX_EPOCH + Duration::from_millis(millis.min(u64::MAX / 4));
+    let wait = at.duration_since(SystemTime::now()).unwrap_or_default();
+    // A clock that is far off does not keep a message for ever.
+    Instant::now() + wait.min(Duration::from_secs(2 * 3_600))
+}
+
+/// The headers of a copy for a retry.
+pub(super) fn stamp(message: &mut Message, attempt: u32, due: SystemTime, origin: (i32, i64)) {
+    let due = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    message.headers.stamp(ATTEMPT, attempt.to_string());
+    message.headers.stamp(DUE, due.to_string());
+    message.headers.stamp(ORIGIN, format!("{}@{}", origin.0, origin.1));
+}
