@@ -1,5 +1,6 @@
 //! Publishing to one stream: which partition a message goes to.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -36,7 +37,10 @@ const STINT: usize = 1_024;
 impl KafkaSender {
     pub(crate) fn new(writer: Arc<Writer>, topic: String, partitions: usize) -> Arc<Self> {
         let lanes = lanes(&writer, &topic, partitions);
-        Arc::new(Self { writer, topic, lanes: RwLock::new(lanes), stint: Mutex::default() })
+        // Anywhere, so that many senders do not begin at the same partition.
+        let random = RandomState::new().build_hasher().finish() as usize;
+        let stint = Mutex::new(Stint { lane: random % partitions.max(1), ..Stint::default() });
+        Arc::new(Self { writer, topic, lanes: RwLock::new(lanes), stint })
     }
 
     /// Takes partitions that came since into use.

@@ -160,8 +160,8 @@ mod tests {
         let batch = batch([&message].into_iter(), Compression::None, 7).unwrap();
         assert_eq!(batch[8..12], u32::to_be_bytes(batch.len() as u32 - 12));
         assert_eq!(batch[17..21], crc32c::crc32c(&batch[21..]).to_be_bytes());
-        // Its length, no attributes, its time and offset, then the key.
-        assert_eq!(batch[HEAD + 1..HEAD + 6], [0, 0, 0, 2, b'k']);
+        // Its length in two bytes, no attributes, its time and offset, then the key.
+        assert_eq!(batch[HEAD + 2..HEAD + 7], [0, 0, 0, 2, b'k']);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use messaging_core::{Broker, Message, Receipt, Result, Topology};
 use messaging_kafka::config::{Address, WritePath};
 use messaging_kafka::{Kafka, KafkaConfig};
 use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};
-use rskafka::client::{Client, ClientBuilder};
+use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
 use rskafka::record::RecordAndOffset;
 use tokio::task::JoinSet;
 use xtask::brokers::{Kind, Options, Private};
@@ -85,9 +85,12 @@ impl Stand {
         text
     }
 
-    /// rskafka, connected to the same broker.
+    /// rskafka, connected to the same broker beside the relay.
     pub(crate) async fn others(&self) -> Client {
-        ClientBuilder::new(vec![self.server().to_string()]).build().await.unwrap()
+        let address = format!("127.0.0.1:{}", self.sasl_port());
+        let known = Credentials::new("broker".to_owned(), PASSWORD.to_owned());
+        let builder = ClientBuilder::new(vec![address]).sasl_config(SaslConfig::Plain(known));
+        builder.build().await.unwrap()
     }
 }
 

@@ -1,12 +1,13 @@
 //! What happens between us and the broker.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use messaging_core::{Broker, Bytes, ErrorKind, Publisher, Result, SendSpec};
 use messaging_kafka::config::Address;
 use messaging_kafka::{Kafka, KafkaConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::relay::Mode;
 use crate::stand::{PATHS, Stand, keeps, message, on, open, publish, read};
@@ -128,7 +129,7 @@ pub(crate) async fn a_peer_that_is_no_broker_is_named(_: &Stand) {
     let config = KafkaConfig::default().with_servers([Address::new("127.0.0.1", address.port())]);
     let serving = async {
         let (mut peer, _) = listener.accept().await.unwrap();
-        peer.read(&mut [0; 1024]).await.unwrap();
+        assert!(peer.read(&mut [0; 1024]).await.unwrap() > 0);
         peer.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await.unwrap();
     };
     let (connected, ()) = tokio::join!(Kafka::connect(config.clone()), serving);

@@ -42,7 +42,7 @@ pub(crate) async fn a_password_is_proved_and_a_wrong_one_is_denied(stand: &Stand
 
 pub(crate) async fn tls_and_plain_do_not_mix(stand: &Stand) {
     let config = stand.config().with_tls(Tls::default());
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let error = Kafka::connect(config.clone()).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.to_string().contains("without TLS"), "{error}");
