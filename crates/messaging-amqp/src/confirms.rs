@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use amqprs::BasicProperties;
 use futures::future::BoxFuture;
-use messaging_core::{Error, Result};
+use messaging_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ pub(crate) struct Publish {
 /// Something to publish, held until its outcome is known.
 pub(crate) trait Publication: Send + 'static {
     /// Asks, directly before the wire, whether it may still be sent. It may be asked again, for
-    /// what is known not to have reached the server.
+    /// what is known not to have reached the server. `false`: its outcome is reported; it is dropped.
     fn begin(&mut self, now: Instant) -> bool;
 
     /// What goes onto the wire.
@@ -133,26 +133,34 @@ impl<P> fmt::Debug for Publisher<P> {
 pub(crate) struct Copy {
     publish: Publish,
     deadline: Instant,
-    answer: oneshot::Sender<Outcome>,
+    /// Taken when the outcome is known.
+    answer: Option<oneshot::Sender<Outcome>>,
 }
 
 impl Publisher<Copy> {
-    /// Publishes, and gives a handle to what became of it. A handle that ends without an answer
-    /// says the same as [`Outcome::Unknown`].
+    /// Publishes, and gives a handle to what became of it. What has not begun by `deadline` fails;
+    /// a handle that ends without an answer says the same as [`Outcome::Unknown`].
     pub(crate) fn publish(
         &self,
         publish: Publish,
         deadline: Instant,
     ) -> oneshot::Receiver<Outcome> {
         let (answer, outcome) = oneshot::channel();
-        self.send(Copy { publish, deadline, answer });
+        self.send(Copy { publish, deadline, answer: Some(answer) });
         outcome
     }
 }
 
 impl Publication for Copy {
     fn begin(&mut self, now: Instant) -> bool {
-        now < self.deadline && !self.answer.is_closed()
+        if now < self.deadline {
+            return self.answer.as_ref().is_some_and(|answer| !answer.is_closed());
+        }
+        if let Some(answer) = self.answer.take() {
+            let text = "the deadline passed before the message was on the wire";
+            answer.send(Outcome::Failed(Error::new(ErrorKind::NotSent, text))).ok();
+        }
+        false
     }
 
     fn wire(&mut self) -> Result<Publish> {
@@ -178,6 +186,8 @@ impl Publication for Copy {
     }
 
     fn finish(self, outcome: Outcome) {
-        self.answer.send(outcome).ok();
+        if let Some(answer) = self.answer {
+            answer.send(outcome).ok();
+        }
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Address, Management, RabbitConfig};
 
@@ -64,6 +65,11 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn start(server: &RabbitConfig) -> Self {
+        Self::start_with(server, None).await
+    }
+
+    /// As [`Proxy::start`]; clients speak TLS to it.
+    pub(crate) async fn start_with(server: &RabbitConfig, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let target = server.nodes[0].clone();
@@ -75,13 +81,17 @@ impl Proxy {
                 let (client, _) = listener.accept().await.unwrap();
                 let target = (target.host.clone(), target.port);
                 let seen = seen.clone();
+                let tls = tls.clone();
                 links.spawn(async move {
                     let Ok(server) = TcpStream::connect(target).await else { return };
-                    let (from_client, to_client) = client.into_split();
-                    let (from_server, to_server) = server.into_split();
-                    tokio::select! {
-                        () = pump(from_client, to_server, seen.clone(), Flow::Both) => {}
-                        () = pump(from_server, to_client, seen, Flow::Answers) => {}
+                    match tls {
+                        Some(tls) => {
+                            // A client that refuses the certificate ends here.
+                            if let Ok(client) = tls.accept(client).await {
+                                join(client, server, seen).await;
+                            }
+                        }
+                        None => join(client, server, seen).await,
                     }
                 });
             }
@@ -94,10 +104,23 @@ impl Proxy {
     }
 }
 
+async fn join(
+    client: impl AsyncRead + AsyncWrite,
+    server: impl AsyncRead + AsyncWrite,
+    flow: watch::Receiver<Flow>,
+) {
+    let (from_client, to_client) = split(client);
+    let (from_server, to_server) = split(server);
+    tokio::select! {
+        () = pump(from_client, to_server, flow.clone(), Flow::Both) => {}
+        () = pump(from_server, to_client, flow, Flow::Answers) => {}
+    }
+}
+
 /// Copies while the flow is `Both`, or `also`.
 async fn pump(
-    mut from: impl tokio::io::AsyncRead + Unpin,
-    mut to: impl tokio::io::AsyncWrite + Unpin,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     mut flow: watch::Receiver<Flow>,
     also: Flow,
 ) {
@@ -116,6 +139,7 @@ async fn pump(
                     {
                         return;
                     }
+                    to.flush().await.ok();
                 }
             },
             changed = flow.changed() => if changed.is_err() { return },

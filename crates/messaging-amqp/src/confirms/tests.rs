@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use messaging_core::ErrorKind;
 use tokio::time::{sleep, timeout};
 
 use super::hearing::{Books, Hearing};
@@ -81,11 +80,12 @@ async fn a_connection_closed_by_force_loses_nothing_confirmed_and_repeats_nothin
     let api = config.management.clone().unwrap();
     let (link, channel, queue, looking) = stage(&config).await;
     let publisher = Arc::new(Publisher::start(&link, nothing()));
+    let far = Instant::now() + Duration::from_secs(120);
     let done = Arc::new(AtomicBool::new(false));
     let publishing = async {
         let mut outcomes = Vec::new();
         for n in 0..20_000 {
-            outcomes.push(publisher.publish(to(&queue, n, 100), soon()));
+            outcomes.push(publisher.publish(to(&queue, n, 100), far));
             if n % 100 == 0 {
                 sleep(Duration::from_millis(5)).await;
             }
@@ -152,7 +152,8 @@ async fn a_server_that_does_not_read_is_seen_and_waited_for() {
     proxy.set(Flow::Both);
     assert!(matches!(stuck.await, Ok(Outcome::Confirmed)));
     assert!(matches!(kept.await, Ok(Outcome::Confirmed)));
-    dropped.await.unwrap_err();
+    let dropped = dropped.await.unwrap();
+    assert!(matches!(dropped, Outcome::Failed(error) if *error.kind() == ErrorKind::NotSent));
     assert!(!session.is_blocked());
     assert_eq!(link.session(soon()).await.unwrap().epoch(), 1);
     assert_eq!(drain(&channel, &queue).await, [0, 1, 3]);
@@ -170,7 +171,11 @@ fn a_body_over_the_servers_limit_is_named_and_what_follows_is_sent_again() {
     for (n, size) in [(0, 10), (1, 10), (2, 70_000), (3, 10), (4, 10)] {
         let (answer, outcome) = oneshot::channel();
         outcomes.push(outcome);
-        books.tracker().push(Copy { publish: to("q", n, size), deadline: far, answer }, size, size);
+        books.tracker().push(
+            Copy { publish: to("q", n, size), deadline: far, answer: Some(answer) },
+            size,
+            size,
+        );
     }
     hearing.hear(ChannelEvent::Acked { tag: 1, multiple: false });
     let text = "PRECONDITION_FAILED - message size 70000 is larger than configured max size 65536";

@@ -179,7 +179,9 @@ fn worse(known: Option<Error>, next: Error) -> Error {
 }
 
 fn late(address: &str) -> Error {
-    let text = format!("{address} did not answer in time");
+    let text = format!(
+        "{address} did not answer in time; is it AMQP's port, and not the management API's?"
+    );
     Error::new(ErrorKind::Timeout, text).at(crate::NAME, "connect")
 }
 
@@ -192,7 +194,7 @@ fn refused(config: &RabbitConfig, node: &Address, error: &Theirs, after: Duratio
     } else if said.contains("NOT_ALLOWED") {
         let text = format!("{node} refuses user {:?} the virtual host {vhost:?}", config.user);
         (ErrorKind::Denied, text)
-    } else if said.contains("peer shutdown") && after >= SILENT_CLOSE {
+    } else if is_closed(&said) && after >= SILENT_CLOSE {
         // The server tells nothing else to clients of this library.
         let text = format!("{node} refuses user {:?} or the password", config.user);
         (ErrorKind::Denied, text)
@@ -207,4 +209,9 @@ fn refused(config: &RabbitConfig, node: &Address, error: &Theirs, after: Duratio
         (ErrorKind::Unavailable, text)
     };
     Error::new(kind, text).at(crate::NAME, "connect")
+}
+
+/// Whether the server closed the connection without a word.
+fn is_closed(said: &str) -> bool {
+    ["peer shutdown", "reset by peer", "Broken pipe"].iter().any(|end| said.contains(end))
 }
