@@ -6,13 +6,17 @@
 mod driver;
 mod events;
 mod sender;
+mod server;
 mod settler;
+
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging::{Broker, Feature};
 
 use self::driver::BrokenDriver;
+use self::server::BrokenServer;
 use crate::conformance::{Case, Harness, Outcome, ServerNeed, Stage, cases_of};
 
 /// A rule that a driver breaks.
@@ -56,11 +60,17 @@ pub enum Fault {
     SettlesBehindDelivery,
     /// Hides what a listener missed.
     HidesGaps,
+    /// Confirms what nobody hears while the server is gone, and tells of no gap.
+    LosesInSilence,
+    /// Brings a message without its headers.
+    DropsHeaders,
+    /// Leaves a listener waiting after the broker was closed.
+    OutlivesClose,
 }
 
 impl Fault {
-    /// Every fault, with the case that must catch it.
-    pub const ALL: [(Self, &'static str); 19] = [
+    /// Every fault, with each case that must catch it.
+    pub const ALL: [(Self, &'static str); 27] = [
         (Self::LosesOnCancel, "cancelling_next_loses_nothing"),
         (Self::ReordersAKey, "messages_of_one_publisher_arrive_in_call_order"),
         (Self::AcksEarly, "dropping_a_delivery_returns_it_and_counts_an_attempt"),
@@ -86,6 +96,17 @@ impl Fault {
         ),
         (Self::SettlesBehindDelivery, "settling_goes_on_while_deliveries_wait"),
         (Self::HidesGaps, "what_a_slow_listener_misses_is_a_gap_and_no_silence"),
+        (
+            Self::LosesInSilence,
+            "a_listener_outlives_a_kill_of_the_server_and_loses_nothing_in_silence",
+        ),
+        (Self::DropsHeaders, "headers_key_id_and_content_type_are_heard"),
+        (Self::OutlivesClose, "closing_sends_what_was_handed_over_and_ends_listeners"),
+        (Self::LosesOnCancel, "giving_up_a_wait_loses_nothing_that_is_heard"),
+        (Self::ReordersAKey, "every_listener_hears_everything_in_call_order"),
+        (Self::LeaksAConfirm, "closing_sends_what_was_handed_over_and_ends_listeners"),
+        (Self::Duplicates, "what_several_patterns_match_is_heard_once_and_in_its_place"),
+        (Self::DeliversWhatNoPatternMatches, "listeners_hear_exactly_what_their_patterns_match"),
     ];
 
     /// Runs the case that must catch this fault; it did if the case failed.
@@ -117,17 +138,19 @@ impl Harness for BrokenHarness {
     }
 
     fn has_server(&self) -> bool {
-        false
+        self.0 == Fault::LosesInSilence
     }
 
     fn stage(&self, _: ServerNeed) -> BoxFuture<'_, Result<Stage, String>> {
         let fault = self.0;
         async move {
-            let driver = BrokenDriver::new(fault);
-            Ok(Stage::new(&[], move || {
+            let server = BrokenServer::default();
+            let driver = BrokenDriver::new(fault, server.clone());
+            let stage = Stage::new(&[], move || {
                 let driver = driver.clone();
                 async { Ok(Broker::builder(driver)) }.boxed()
-            }))
+            });
+            Ok(stage.with_server(Arc::new(server)))
         }
         .boxed()
     }

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
             Outcome::Failed(_) => Ok(()),
             other => Err(Failed::from(format!("{case} did not catch it: {other:?}"))),
         };
-        Trial::test(format!("controls::{fault:?}"), run)
+        Trial::test(format!("controls::{fault:?}::{case}"), run)
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }

@@ -41,9 +41,15 @@ impl Message {
     /// Makes a message with a fresh id, no key, no headers and priority 0.
     #[must_use]
     pub fn new(subject: Subject, body: impl Into<Bytes>) -> Self {
+        Self::identified(subject, MessageId::generate(), body)
+    }
+
+    /// As [`Message::new`], with an id that is known: drivers make them of what arrives.
+    #[must_use]
+    pub fn identified(subject: Subject, id: MessageId, body: impl Into<Bytes>) -> Self {
         Self {
             subject,
-            id: MessageId::generate(),
+            id,
             content_type: ContentType::OctetStream,
             key: None,
             priority: 0,
@@ -154,12 +160,16 @@ impl ContentType {
 impl From<&str> for ContentType {
     /// Reads a media type; parameters such as `charset` do not change which of ours it is.
     fn from(text: &str) -> Self {
-        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
-            "application/json" => Self::Json,
-            "application/x-protobuf" | "application/protobuf" => Self::Protobuf,
-            "application/octet-stream" => Self::OctetStream,
-            _ => Self::Other(text.into()),
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        let is = |known: &str| essence.eq_ignore_ascii_case(known);
+        if is("application/json") {
+            Self::Json
+        } else if is("application/octet-stream") {
+            Self::OctetStream
+        } else if is("application/x-protobuf") || is("application/protobuf") {
+            Self::Protobuf
+        } else {
+            Self::Other(text.into())
         }
     }
 }

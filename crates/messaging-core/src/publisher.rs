@@ -90,7 +90,7 @@ impl<T: Payload> Publisher<T> {
         async move { self.lane.hand_over(message?).await }
     }
 
-    /// Publishes many values and tells each outcome, in input order.
+    /// Publishes many values and tells each outcome, in input order. They share one deadline.
     ///
     /// # Cancellation
     /// What was handed over by then still goes out.

@@ -251,6 +251,7 @@ impl State {
         let Some(group) = self.groups.get_mut(key) else { return };
         let Some(origin) = self.streams.get(stream as usize) else { return };
         let Some(entry) = origin.log.get(seq) else { return };
+        let attempts = group.attempts_made(hand);
         group.finish(hand, entry.message.key.as_ref(), &mut self.wakers);
         let name = origin.name.to_dead_letters();
         let target = self.streams.iter().position(|known| known.name == name);
@@ -265,7 +266,7 @@ impl State {
         let origin = format!("{} {}", origin.name, position(seq));
         message.headers.stamp(ours::DEAD_LETTER_GROUP, group);
         message.headers.stamp(ours::DEAD_LETTER_REASON, reason.to_owned());
-        message.headers.stamp(ours::DEAD_LETTER_ATTEMPTS, hand.attempt.to_string());
+        message.headers.stamp(ours::DEAD_LETTER_ATTEMPTS, attempts.to_string());
         message.headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
         if let Some(stream) = self.streams.get_mut(target) {
             let message = Arc::new(message);

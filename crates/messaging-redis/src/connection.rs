@@ -1,5 +1,6 @@
 //! Connections to the server, whichever way it is found: one node, Sentinel, Cluster.
 
+mod inline;
 mod node;
 
 use std::sync::Once;
@@ -20,6 +21,7 @@ use redis::{
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+pub(crate) use self::inline::{Together, Traffic, alongside};
 use crate::config::{Address, RedisConfig, Servers, Tls};
 use crate::error::{checked, from_client};
 
@@ -99,7 +101,8 @@ impl Connector {
                         .set_connection_timeout(self.timeout)
                         .set_response_timeout(answer);
                     let opened = client.get_async_connection_with_config(config).await;
-                    opened.map(Link::Cluster).map_err(|e| from_client(e, &self.address))
+                    let opened = opened.map_err(|e| from_client(e, &self.address))?;
+                    self.serving(Link::Cluster(opened)).await
                 }
             }
         };
@@ -109,13 +112,15 @@ impl Connector {
     /// A connection for single commands that do not block.
     pub(crate) async fn command(&self) -> Result<Link> {
         let Some(pool) = &self.pool else { return self.connect(Duration::ZERO).await };
-        pool.get().await.map(Link::Pooled).map_err(|error| match error {
+        let failed = |error| match error {
             deadpool_redis::PoolError::Backend(error) => from_client(error, &self.address),
             other => {
                 let text = format!("{} can't be reached", self.address);
                 Error::new(ErrorKind::Unavailable, text).with_source(other)
             }
-        })
+        };
+        // To look whether one still answers and to open another may each take its time.
+        self.in_time(async { pool.get().await.map(Link::Pooled).map_err(failed) }).await
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -132,14 +137,17 @@ impl Connector {
             .set_response_timeout(Some(answer));
         let failed = |error| from_client(error, &self.address);
         let opened = client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut link = Link::Node(opened.map_err(failed)?);
-        // A server that still reads its data accepts connections and serves nothing.
+        self.serving(Link::Node(opened.map_err(failed)?)).await
+    }
+
+    /// A server that still reads its data accepts connections and serves nothing.
+    async fn serving(&self, mut link: Link) -> Result<Link> {
         link.run(&redis::cmd("PING"), &self.address).await?;
         Ok(link)
     }
 
     /// Ends what takes longer than the configuration allows.
-    async fn in_time<T>(&self, action: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn in_time<T>(&self, action: impl Future<Output = Result<T>>) -> Result<T> {
         timeout(self.timeout, action).await.unwrap_or_else(|_| Err(self.late()))
     }
 
@@ -174,6 +182,9 @@ impl Link {
             return Ok(Vec::new());
         }
         let Self::Cluster(connection) = self else {
+            if let [Sharded { command, .. }] = &commands[..] {
+                return Ok(vec![self.req_packed_command(command).await?]);
+            }
             let mut pipeline = Pipeline::with_capacity(count);
             for Sharded { command, .. } in commands {
                 pipeline.add_command(command);

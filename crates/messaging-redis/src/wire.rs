@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use messaging_core::headers::ours;
 use messaging_core::{ContentType, Headers, Message, MessageId, Position, StreamName, Subject};
-use redis::{Cmd, Value};
+use redis::{Cmd, RedisWrite, Value};
 
 const SUBJECT: &str = "subject";
 const ID: &str = "id";
@@ -57,6 +57,12 @@ impl fmt::Display for EntryId {
     }
 }
 
+impl redis::ToRedisArgs for EntryId {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg_fmt(self);
+    }
+}
+
 impl FromStr for EntryId {
     type Err = ();
 
@@ -69,10 +75,11 @@ impl FromStr for EntryId {
 
 /// The command that appends a message to a lane.
 pub(crate) fn append(key: &str, message: &Message) -> Cmd {
-    let mut command = redis::cmd("XADD");
-    command.arg(key).arg("*");
+    // Names and what has few bytes fit into what is added here, so it grows for long headers only.
+    let mut command = Cmd::with_capacity(16, key.len() + message.bytes() + 256);
+    command.arg("XADD").arg(key).arg("*");
     command.arg(SUBJECT).arg(&message.subject[..]);
-    command.arg(ID).arg(message.id.to_string());
+    command.arg(ID).write_arg_fmt(&message.id);
     command.arg(CONTENT_TYPE).arg(message.content_type.as_str());
     if let Some(key) = &message.key {
         command.arg(KEY).arg(&key[..]);
@@ -91,49 +98,76 @@ pub(crate) fn append(key: &str, message: &Message) -> Cmd {
     command
 }
 
-/// The message that the fields of an entry are, whoever wrote them. `None` if they are no pairs.
-pub(crate) fn read(fields: Value, stream: &StreamName, lane: &str, id: EntryId) -> Option<Message> {
-    let Value::Array(fields) = fields else { return None };
-    let mut fields = fields.into_iter();
-    let mut subject = None;
-    let mut message_id = None;
-    let mut content_type = ContentType::OctetStream;
-    let mut key = None;
-    let mut priority = 0;
-    let mut headers = Headers::default();
-    let mut body = Bytes::new();
-    while let Some(name) = fields.next() {
-        let value = bytes(fields.next()?)?;
-        let name = bytes(name)?;
-        match &name[..] {
-            b"body" => body = value,
-            b"subject" => subject = utf8(&value).and_then(|text| text.parse::<Subject>().ok()),
-            b"id" => message_id = utf8(&value).and_then(|text| text.parse::<MessageId>().ok()),
-            b"content-type" => content_type = utf8(&value).map_or(content_type, ContentType::from),
-            b"key" => key = Some(value),
-            b"helixagent-priority" => {
-                let number = utf8(&value).and_then(|text| text.parse::<u8>().ok());
-                priority = number.unwrap_or_default().min(Message::MAX_PRIORITY);
-            }
-            // Any other field is a header; one whose name is no text has no name here.
-            other => {
-                if let Some(name) = utf8(other) {
-                    headers.stamp(name.strip_prefix(HEADER).unwrap_or(name), value);
+/// Reads the entries of one lane, whoever wrote them.
+#[derive(Debug)]
+pub(crate) struct LaneReader<'a> {
+    stream: &'a StreamName,
+    lane: &'a str,
+    /// That of the entry before: most have the same, which they share then.
+    subject: Option<Subject>,
+}
+
+impl<'a> LaneReader<'a> {
+    pub(crate) const fn new(stream: &'a StreamName, lane: &'a str) -> Self {
+        Self { stream, lane, subject: None }
+    }
+
+    /// The message that the fields of an entry are. `None` if they are no pairs.
+    pub(crate) fn message(&mut self, id: EntryId, fields: Value) -> Option<Message> {
+        let Value::Array(fields) = fields else { return None };
+        let mut fields = fields.into_iter();
+        let mut subject = None;
+        let mut message_id = None;
+        let mut content_type = ContentType::OctetStream;
+        let mut key = None;
+        let mut priority = 0;
+        let mut headers = Headers::default();
+        let mut body = Bytes::new();
+        while let Some(name) = fields.next() {
+            let value = bytes(fields.next()?)?;
+            match raw(&name)? {
+                b"body" => body = value,
+                b"subject" => subject = utf8(&value).and_then(|text| self.subject(text)),
+                b"id" => message_id = utf8(&value).and_then(|text| text.parse::<MessageId>().ok()),
+                b"content-type" => {
+                    content_type = utf8(&value).map_or(content_type, ContentType::from);
+                }
+                b"key" => key = Some(value),
+                b"helixagent-priority" => {
+                    let number = utf8(&value).and_then(|text| text.parse::<u8>().ok());
+                    priority = number.unwrap_or_default().min(Message::MAX_PRIORITY);
+                }
+                // Any other field is a header; one whose name is no text has no name here.
+                other => {
+                    if let Some(name) = utf8(other) {
+                        headers.stamp(name.strip_prefix(HEADER).unwrap_or(name), value);
+                    }
                 }
             }
         }
+        // A foreign client may leave out all but the body.
+        let subject = subject.unwrap_or_else(|| Subject::of_foreign(self.stream, &body));
+        let lane = self.lane;
+        let derived = || format!("{lane}@{id}").parse().unwrap_or_else(|_| MessageId::generate());
+        let mut message = Message::identified(subject, message_id.unwrap_or_else(derived), body)
+            .with_content_type(content_type)
+            .with_priority(priority);
+        message.key = key;
+        message.headers = headers;
+        Some(message)
     }
-    // A foreign client may leave out all but the body.
-    let subject = subject.filter(|subject| subject.stream() == stream.name());
-    let subject = subject.unwrap_or_else(|| Subject::of_foreign(stream, &body));
-    let derived = || format!("{lane}@{id}").parse().unwrap_or_else(|_| MessageId::generate());
-    let mut message = Message::new(subject, body)
-        .with_id(message_id.unwrap_or_else(derived))
-        .with_content_type(content_type)
-        .with_priority(priority);
-    message.key = key;
-    message.headers = headers;
-    Some(message)
+
+    /// The subject of a field, if it is one of this stream.
+    fn subject(&mut self, text: &str) -> Option<Subject> {
+        if self.subject.as_deref() != Some(text) {
+            let subject: Subject = text.parse().ok()?;
+            if subject.stream() != self.stream.name() {
+                return None;
+            }
+            self.subject = Some(subject);
+        }
+        self.subject.clone()
+    }
 }
 
 /// The bytes of a string answer, without a copy.
@@ -146,9 +180,13 @@ pub(crate) fn bytes(value: Value) -> Option<Bytes> {
 }
 
 pub(crate) fn text(value: &Value) -> Option<&str> {
+    utf8(raw(value)?)
+}
+
+fn raw(value: &Value) -> Option<&[u8]> {
     match value {
-        Value::BulkString(bytes) => utf8(bytes),
-        Value::SimpleString(text) => Some(text),
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
         _ => None,
     }
 }
@@ -166,6 +204,14 @@ pub(crate) fn array(value: Value) -> Vec<Value> {
     match value {
         Value::Array(all) => all,
         _ => Vec::new(),
+    }
+}
+
+/// As [`array`], without taking them.
+pub(crate) fn elements(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(all) => all,
+        _ => &[],
     }
 }
 
@@ -207,8 +253,13 @@ mod tests {
             .unwrap();
         message.headers.stamp(ours::DEAD_LETTER_REASON, "no");
         let id = EntryId { millis: 5, number: 1 };
-        let read = read(fields(&append("P.tasks", &message)), &stream(), "P.tasks", id).unwrap();
+        let stream = stream();
+        let mut reader = LaneReader::new(&stream, "P.tasks");
+        let read = reader.message(id, fields(&append("P.tasks", &message))).unwrap();
         assert_eq!(read, message);
+        message.subject = Subject::from_static("tasks.y");
+        let read = reader.message(id, fields(&append("P.tasks", &message))).unwrap();
+        assert_eq!(read.subject, message.subject);
     }
 
     #[test]
@@ -216,11 +267,13 @@ mod tests {
         let body = br#"{"type":"completion"}"#;
         let pair = vec![Value::BulkString(b"body".to_vec()), Value::BulkString(body.to_vec())];
         let id = EntryId { millis: 5, number: 1 };
-        let message = read(Value::Array(pair.clone()), &stream(), "P.tasks", id).unwrap();
+        let stream = stream();
+        let mut reader = LaneReader::new(&stream, "P.tasks");
+        let message = reader.message(id, Value::Array(pair.clone())).unwrap();
         assert_eq!(&message.subject[..], "tasks.completion");
         assert_eq!(message.id.to_string(), "P.tasks@5-1");
-        assert!(read(Value::Array(pair[..1].to_vec()), &stream(), "P.tasks", id).is_none());
-        assert!(read(Value::Nil, &stream(), "P.tasks", id).is_none());
+        assert!(reader.message(id, Value::Array(pair[..1].to_vec())).is_none());
+        assert!(reader.message(id, Value::Nil).is_none());
     }
 
     #[test]

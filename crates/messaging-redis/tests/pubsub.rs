@@ -1,33 +1,65 @@
 //! Redis Pub/Sub against a real server.
+//!
+//! What every backend that can listen does is in the conformance suite.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
+    clippy::print_stdout,
     reason = "tests fail by panicking and say why they are ignored"
 )]
 
-#[path = "pubsub/faults.rs"]
-mod faults;
 #[path = "support/server.rs"]
 mod server;
 
-use std::num::NonZeroU32;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
+use libtest_mimic::{Arguments, Trial};
 use messaging_core::driver::Scope;
 use messaging_core::observe::{Notice, Observer};
 use messaging_core::{
-    Assurance, Broker, Bytes, ContentType, ErrorKind, Feature, Gap, Heard, Listener, Message,
-    Payload, Received, SendSpec, Start, SubscribeSpec, Task, json,
+    Assurance, Broker, Bytes, ContentType, ErrorKind, Feature, Heard, Listener, Message, Payload,
+    Received, Start, SubscribeSpec, Task, json,
 };
 use messaging_redis::config::{Address, Format, Servers};
 use messaging_redis::{PubSub, RedisConfig};
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use self::server::{Server, free_port};
+use self::server::{PASSWORD, Server, free_port};
+
+/// One test for each function.
+macro_rules! trials {
+    ($($name:ident),* $(,)?) => {
+        vec![$(Trial::test(stringify!($name), || {
+            Runtime::new()?.block_on($name());
+            Ok(())
+        })),*]
+    };
+}
+
+fn main() -> ExitCode {
+    // A missing server is a failure in CI, and elsewhere a reason to ignore.
+    let missing = server::missing().filter(|_| std::env::var_os("CI").is_none());
+    if let Some(reason) = &missing {
+        println!("ignored: {reason}");
+    }
+    let trials = trials![
+        a_task_is_exactly_its_json_to_any_client_both_ways,
+        what_json_alone_cannot_say_travels_in_an_envelope,
+        a_receipt_tells_whether_anybody_was_there,
+        a_broken_envelope_is_put_aside_and_ends_nothing,
+        the_raw_format_refuses_what_it_cannot_carry,
+        what_needs_something_kept_is_refused_with_a_hint,
+        a_cluster_is_joined_at_the_first_node_that_answers,
+        who_gives_no_password_or_a_wrong_one_is_denied_at_the_named_address,
+    ];
+    let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some()));
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
 
 /// How long something that must come may take.
 const SOON: Duration = Duration::from_secs(30);
@@ -51,13 +83,6 @@ async fn heard<T: Payload + std::fmt::Debug>(listener: &mut Listener<T>) -> Rece
     }
 }
 
-async fn gap<T: Payload + std::fmt::Debug>(listener: &mut Listener<T>) -> Gap {
-    match next(listener).await {
-        Heard::Gap(gap) => gap,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn message(subject: &str, body: impl Into<Bytes>) -> Message {
     Message::new(subject.parse().unwrap(), body)
 }
@@ -66,9 +91,8 @@ fn json_message(subject: &str, body: &'static str) -> Message {
     message(subject, body).with_content_type(ContentType::Json)
 }
 
-#[tokio::test]
 async fn a_task_is_exactly_its_json_to_any_client_both_ways() {
-    let Some(server) = Server::start(&[]).await else { return };
+    let server = Server::start(&[]).await;
     let broker = open(server.config()).await;
     let mut listener = listen::<Task>(&broker, &["tasks.#"]).await;
     let mut foreign = server.client().get_async_pubsub().await.unwrap();
@@ -93,9 +117,8 @@ async fn a_task_is_exactly_its_json_to_any_client_both_ways() {
     broker.close().await.unwrap();
 }
 
-#[tokio::test]
 async fn what_json_alone_cannot_say_travels_in_an_envelope() {
-    let Some(server) = Server::start(&[]).await else { return };
+    let server = Server::start(&[]).await;
     let broker = open(server.config()).await;
     let mut listener = listen::<Bytes>(&broker, &["events.note"]).await;
     let mut foreign = server.client().get_async_pubsub().await.unwrap();
@@ -114,45 +137,8 @@ async fn what_json_alone_cannot_say_travels_in_an_envelope() {
     }
 }
 
-#[tokio::test]
-async fn overlapping_patterns_bring_each_message_once_and_in_order() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let broker = open(server.config()).await;
-    let patterns = ["#", "*.a", "tasks", "tasks.#", "tasks.*", "tasks.a", "tasks.a.b"];
-    let mut all = listen::<Bytes>(&broker, &patterns).await;
-    let mut some = listen::<Bytes>(&broker, &["tasks.*", "tasks.a", "events.#.z"]).await;
-    let subjects = ["tasks", "tasks.a", "tasks.a.b", "events.z", "events.y.z", "events.zz"];
-    let publisher = broker.publisher::<Bytes>(SendSpec::to("tasks").unwrap()).await.unwrap();
-    for round in 0..50 {
-        for subject in subjects {
-            if subject.starts_with("tasks") {
-                let sent = message(subject, format!("{subject} {round}"));
-                drop(publisher.enqueue_message(sent).await.unwrap());
-            }
-        }
-    }
-    publisher.publish_message(message("tasks.a", "last")).await.unwrap();
-    for round in 0..50 {
-        for subject in &subjects[..3] {
-            assert_eq!(*heard(&mut all).await, format!("{subject} {round}"));
-        }
-        assert_eq!(*heard(&mut some).await, format!("tasks.a {round}"));
-    }
-    assert_eq!(*heard(&mut all).await, "last");
-    assert_eq!(*heard(&mut some).await, "last");
-    for subject in &subjects[3..] {
-        broker.publish_message(message(subject, *subject)).await.unwrap();
-    }
-    for subject in &subjects[3..] {
-        assert_eq!(*heard(&mut all).await, *subject);
-    }
-    assert_eq!(*heard(&mut some).await, "events.z");
-    assert_eq!(*heard(&mut some).await, "events.y.z");
-}
-
-#[tokio::test]
 async fn a_receipt_tells_whether_anybody_was_there() {
-    let Some(server) = Server::start(&[]).await else { return };
+    let server = Server::start(&[]).await;
     let broker = open(server.config()).await;
     let receipt = broker.publish_message(message("events.x", "x")).await.unwrap();
     assert_eq!(receipt.assurance, Assurance::NoReceiver);
@@ -177,36 +163,8 @@ async fn open_watched(config: RedisConfig) -> (Broker, Arc<Notices>) {
     (Broker::builder(driver).observer(observer).open().await.unwrap(), notices)
 }
 
-#[tokio::test]
-async fn what_a_slow_listener_misses_is_counted() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let broker = open(server.config()).await;
-    let spec = SubscribeSpec::broadcast(["events.#"]).unwrap().prefetch(NonZeroU32::MIN);
-    let mut slow = broker.listen::<Bytes>(spec).await.unwrap();
-    let mut quick = listen::<Bytes>(&broker, &["events.#"]).await;
-    let publisher = broker.publisher::<Bytes>(SendSpec::to("events").unwrap()).await.unwrap();
-    let outcomes = publisher.publish_all(vec![Bytes::from("x"); 1_000]).await;
-    assert!(outcomes.iter().all(Result::is_ok));
-    for _ in 0..1_000 {
-        heard(&mut quick).await;
-    }
-    publisher.publish(&Bytes::from("last")).await.unwrap();
-    let (mut got, mut missed) = (0, 0);
-    loop {
-        match next(&mut slow).await {
-            Heard::Message(message) if *message == "last" => break,
-            Heard::Message(_) => got += 1,
-            Heard::Gap(gap) => missed += gap.missed.unwrap(),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert!(missed > 0);
-    assert_eq!(got + missed, 1_000);
-}
-
-#[tokio::test]
 async fn a_broken_envelope_is_put_aside_and_ends_nothing() {
-    let Some(server) = Server::start(&[]).await else { return };
+    let server = Server::start(&[]).await;
     let (broker, notices) = open_watched(server.config()).await;
     let mut listener = listen::<Bytes>(&broker, &["events.#"]).await;
     let broken = &b"\xf7HX\x01\x0a\x7f"[..];
@@ -218,9 +176,8 @@ async fn a_broken_envelope_is_put_aside_and_ends_nothing() {
     assert!(seen.iter().any(|notice| matches!(notice, Notice::Parked(_))), "{seen:?}");
 }
 
-#[tokio::test]
 async fn the_raw_format_refuses_what_it_cannot_carry() {
-    let Some(server) = Server::start(&[]).await else { return };
+    let server = Server::start(&[]).await;
     let mut config = server.config();
     config.format = Format::Raw;
     let broker = open(config).await;
@@ -239,31 +196,8 @@ async fn the_raw_format_refuses_what_it_cannot_carry() {
     assert_eq!(*heard(&mut listener).await, "[1]");
 }
 
-#[tokio::test]
-async fn closing_sends_what_was_handed_over_and_ends_listeners() {
-    let Some(server) = Server::start(&[]).await else { return };
-    let (leaving, staying) = (open(server.config()).await, open(server.config()).await);
-    let mut ended = listen::<Bytes>(&leaving, &["events.#"]).await;
-    let mut listener = listen::<Bytes>(&staying, &["events.#"]).await;
-    let publisher = leaving.publisher::<Bytes>(SendSpec::to("events").unwrap()).await.unwrap();
-    let mut pending = Vec::new();
-    for number in 0..5_000 {
-        pending.push(publisher.enqueue(&Bytes::from(number.to_string())).await.unwrap());
-    }
-    leaving.close().await.unwrap();
-    for outcome in pending {
-        outcome.await.unwrap();
-    }
-    for number in 0..5_000 {
-        assert_eq!(*heard(&mut listener).await, number.to_string());
-    }
-    while timeout(SOON, ended.next()).await.unwrap().is_some() {}
-    assert_eq!(*publisher.publish(&Bytes::new()).await.unwrap_err().kind(), ErrorKind::Closed);
-}
-
-#[tokio::test]
 async fn what_needs_something_kept_is_refused_with_a_hint() {
-    let Some(server) = Server::start(&[]).await else { return };
+    let server = Server::start(&[]).await;
     let broker = open(server.config()).await;
     let group = || SubscribeSpec::group("g", ["tasks.#"]).unwrap();
     let error = broker.subscribe::<Task>(group()).await.unwrap_err();
@@ -282,9 +216,8 @@ async fn what_needs_something_kept_is_refused_with_a_hint() {
     assert!(health.serving && health.version.is_some(), "{health:?}");
 }
 
-#[tokio::test]
 async fn a_cluster_is_joined_at_the_first_node_that_answers() {
-    let Some(server) = Server::start(&["--cluster-enabled", "yes"]).await else { return };
+    let server = Server::start(&["--cluster-enabled", "yes"]).await;
     let slots = &mut redis::cmd("CLUSTER");
     server.run(slots.arg("ADDSLOTSRANGE").arg(0).arg(16_383)).await;
     let nodes = [free_port(), server.port].map(|port| Address::new("127.0.0.1", port));
@@ -293,4 +226,18 @@ async fn a_cluster_is_joined_at_the_first_node_that_answers() {
     let receipt = broker.publish_message(message("events.x", "x")).await.unwrap();
     assert_eq!(receipt.assurance, Assurance::Accepted);
     assert_eq!(*heard(&mut listener).await, "x");
+}
+
+async fn who_gives_no_password_or_a_wrong_one_is_denied_at_the_named_address() {
+    let server = Server::start(&[]).await;
+    let address = Address::new("127.0.0.1", server.port);
+    let none = RedisConfig::default().with_servers(Servers::Node(address));
+    let wrong = server.config().with_password("hunter2-hunter2");
+    for config in [none, wrong] {
+        let error = PubSub::connect(config).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Denied, "{error}");
+        assert!(error.to_string().contains(&format!("127.0.0.1:{}", server.port)), "{error}");
+    }
+    let driver = PubSub::connect(server.config()).await.unwrap();
+    assert!(!format!("{driver:?} {:?}", server.config()).contains(PASSWORD));
 }

@@ -11,6 +11,7 @@ use messaging::{Capabilities, Feature, Patterns, Result, SendSpec, SubscribeSpec
 use super::Fault;
 use super::events::BrokenEvents;
 use super::sender::BrokenSender;
+use super::server::BrokenServer;
 use super::settler::BrokenSettler;
 
 /// The memory driver, but for one rule.
@@ -19,6 +20,7 @@ pub(super) struct BrokenDriver {
     fault: Fault,
     memory: Memory,
     hands: Hands,
+    server: BrokenServer,
 }
 
 /// What is in somebody's hands, and settlements that were held back.
@@ -32,8 +34,8 @@ impl Hands {
 }
 
 impl BrokenDriver {
-    pub(super) fn new(fault: Fault) -> Self {
-        Self { fault, memory: Memory::new(), hands: Hands::default() }
+    pub(super) fn new(fault: Fault, server: BrokenServer) -> Self {
+        Self { fault, memory: Memory::new(), hands: Hands::default(), server }
     }
 
     fn distort(&self, mut spec: SubscribeSpec) -> Result<SubscribeSpec> {
@@ -69,7 +71,8 @@ impl Driver for BrokenDriver {
     fn sender(&self, spec: SendSpec) -> BoxFuture<'_, Result<Arc<dyn Sender>>> {
         async move {
             let inner = self.memory.sender(spec).await?;
-            Ok(Arc::new(BrokenSender::new(self.fault, inner)) as Arc<dyn Sender>)
+            let sender = BrokenSender::new(self.fault, inner, self.server.clone());
+            Ok(Arc::new(sender) as Arc<dyn Sender>)
         }
         .boxed()
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use futures::task::ArcWake;
 use futures::{Stream, StreamExt};
-use messaging::Result;
 use messaging::driver::{Arrivals, Event, Incoming, Settle, Settlement};
+use messaging::{Headers, Result};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Fault;
@@ -66,6 +66,11 @@ impl BrokenEvents {
             Fault::LosesOnCancel if self.given_up => settle(&messages.remove(0)),
             Fault::ReordersAKey => messages.reverse(),
             Fault::AcksEarly => messages.iter().for_each(settle),
+            Fault::DropsHeaders => {
+                for incoming in messages {
+                    Arc::make_mut(&mut incoming.message).headers = Headers::default();
+                }
+            }
             Fault::Duplicates => messages.extend(messages.first().cloned()),
             Fault::BelievesASendersAttempt => {
                 for incoming in messages {
@@ -103,6 +108,7 @@ impl Stream for BrokenEvents {
                     return Poll::Ready(Some(Ok(Event::Messages(messages))));
                 }
                 Poll::Ready(Some(Ok(Event::Gap(_)))) if this.fault == Fault::HidesGaps => {}
+                Poll::Ready(None) if this.fault == Fault::OutlivesClose => return Poll::Pending,
                 Poll::Ready(other) => return Poll::Ready(other),
                 Poll::Pending => break,
             }

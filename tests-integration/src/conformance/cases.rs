@@ -3,12 +3,16 @@
 mod admin;
 mod closing;
 mod dead_letters;
+mod deadlines;
 mod delivery;
 mod foreign;
 mod groups;
+mod hearing;
 mod listening;
+mod losses;
 mod order;
 mod outages;
+mod overhearing;
 mod processes;
 mod publishing;
 mod retry;
@@ -27,10 +31,14 @@ pub const ALL: &[&[Case]] = &[
     order::CASES,
     start::CASES,
     listening::CASES,
+    hearing::CASES,
+    losses::CASES,
+    overhearing::CASES,
     worker::CASES,
     admin::CASES,
     closing::CASES,
     outages::CASES,
+    deadlines::CASES,
     processes::CASES,
     foreign::CASES,
 ];

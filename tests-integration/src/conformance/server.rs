@@ -67,11 +67,41 @@ pub trait Server: Send + Sync {
     /// Why not.
     fn has(&self, client: Foreign) -> Result<(), String>;
 
-    /// Writes a body alone to a stream, as a client does that knows nothing of ours.
+    /// Ends every connection of a client, the server goes on; where there is no way to do that,
+    /// by ending the server too.
     ///
     /// # Errors
     /// As [`Server::kill`].
-    fn write(&self, client: Foreign, stream: &str, body: &str) -> Result<(), String>;
+    fn cut(&self) -> Result<(), String> {
+        self.kill()?;
+        self.start()
+    }
+
+    /// Writes a body alone, as a client does that knows nothing of ours, to where messages to a
+    /// subject go; the stream alone where that is all the client can say.
+    ///
+    /// # Errors
+    /// As [`Server::kill`].
+    fn write(&self, client: Foreign, subject: &str, body: &str) -> Result<(), String>;
+
+    /// What a client gets to hear on a subject while `publish` publishes so many messages to it;
+    /// on a broker that keeps them, what it reads of the stream afterwards.
+    ///
+    /// # Errors
+    /// As [`Server::kill`].
+    fn overhear(
+        &self,
+        client: Foreign,
+        subject: &str,
+        count: usize,
+        publish: &dyn Fn(),
+    ) -> Result<Vec<String>, String> {
+        publish();
+        let (stream, _) = subject.split_once('.').unwrap_or((subject, ""));
+        let mut all = self.read(client, stream)?;
+        all.truncate(count);
+        Ok(all)
+    }
 
     /// Reads all bodies of a stream.
     ///

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use messaging::topology::{StreamConfig, StreamKind};
 use messaging::{
-    Broker, BrokerBuilder, Bytes, Consumer, Delivery, Feature, Message, Receipt, Result, Subject,
-    SubscribeSpec, Topology,
+    Broker, BrokerBuilder, Bytes, Consumer, Delivery, Feature, Heard, Listener, Message, Payload,
+    Receipt, Received, Result, Subject, SubscribeSpec, Topology,
 };
 use tokio::time::timeout;
 
@@ -77,7 +77,12 @@ impl Stage {
 
     /// Connects anew.
     pub(super) async fn broker(&self) -> Broker {
-        self.builder().await.open().await.unwrap()
+        self.connect().await.unwrap()
+    }
+
+    /// Connects anew, where that may fail.
+    pub(super) async fn connect(&self) -> Result<Broker> {
+        (self.builder)().await?.topology(topology()).open().await
     }
 
     /// Starts to connect anew, with the topology of the suite.
@@ -157,6 +162,52 @@ pub(super) async fn bodies(consumer: &mut Consumer<Bytes>, count: usize) -> Vec<
 pub(super) async fn silence(consumer: &mut Consumer<Bytes>) {
     if let Ok(Some(Ok(delivery))) = timeout(QUIET, consumer.next()).await {
         panic!("delivered, attempt {}: {:?}", delivery.attempt(), text(&delivery));
+    }
+}
+
+/// Listens, with room for a thousand messages that were not taken yet.
+#[expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+pub(super) async fn listen<T: Payload>(broker: &Broker, patterns: &[&str]) -> Listener<T> {
+    let thousand = NonZeroU32::new(1_000).unwrap();
+    let spec = SubscribeSpec::broadcast(patterns).unwrap().prefetch(thousand);
+    broker.listen(spec).await.unwrap()
+}
+
+/// The next item of a listener, which must come.
+#[expect(clippy::panic, reason = "a case fails by panicking")]
+pub(super) async fn next_item<T: Payload>(listener: &mut Listener<T>) -> Heard<T> {
+    match timeout(SOON, listener.next()).await {
+        Ok(Some(Ok(item))) => item,
+        Ok(Some(Err(error))) => panic!("listening failed: {error}"),
+        Ok(None) => panic!("the listener ended"),
+        Err(_) => panic!("nothing was heard"),
+    }
+}
+
+/// The next message of a listener that misses nothing.
+#[expect(clippy::panic, reason = "a case fails by panicking")]
+pub(super) async fn hear<T: Payload>(listener: &mut Listener<T>) -> Received<T> {
+    match next_item(listener).await {
+        Heard::Message(message) => message,
+        Heard::Gap(gap) => panic!("missed {:?}: {}", gap.missed, gap.reason),
+        _ => panic!("neither a message nor a gap"),
+    }
+}
+
+/// The next so many bodies of a listener that misses nothing, as text.
+pub(super) async fn hear_bodies(listener: &mut Listener<Bytes>, count: usize) -> Vec<String> {
+    let mut all = Vec::with_capacity(count);
+    for _ in 0..count {
+        all.push(text(&hear(listener).await));
+    }
+    all
+}
+
+/// Fails if anything is heard.
+#[expect(clippy::panic, reason = "a case fails by panicking")]
+pub(super) async fn hear_nothing(listener: &mut Listener<Bytes>) {
+    if let Ok(Some(Ok(item))) = timeout(QUIET, listener.next()).await {
+        panic!("heard: {item:?}");
     }
 }
 

@@ -58,8 +58,9 @@ async fn publish_accepted(lane: &SendLane, messages: Vec<Arc<Message>>) -> Vec<R
     let mut outgoing = Vec::with_capacity(MOST.min(messages.len()));
     let mut batches = Vec::new();
     let mut messages = messages.into_iter();
+    // One for all of them, however many pieces they are.
+    let deadline = Instant::now() + lane.spec.timeout;
     while let Some((count, room)) = next_batch(messages.as_slice(), lane.broker.window.limit()) {
-        let deadline = Instant::now() + lane.spec.timeout;
         if let Err(error) = lane.take_room(room, deadline).await {
             messages.by_ref().take(count).for_each(drop);
             batches.push(Batch::Refused(count, error));

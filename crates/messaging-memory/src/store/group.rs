@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use messaging_core::driver::{Arrivals, Event, Incoming, Lanes as LaneSet, Token};
-use messaging_core::spec::Source;
+use messaging_core::spec::{Source, SubscribeSpec};
 use messaging_core::{Message, StreamName, Subject};
 use tokio::time::Instant;
 
@@ -52,6 +52,7 @@ pub(super) struct Member {
     pub(super) connection: u64,
     prefetch: usize,
     prefetch_bytes: usize,
+    max_attempts: u32,
     in_hand: usize,
     bytes: usize,
     events: VecDeque<Event>,
@@ -118,11 +119,12 @@ impl Shape {
 }
 
 impl Member {
-    pub(super) fn new(connection: u64, prefetch: u32, prefetch_bytes: Option<usize>) -> Self {
+    pub(super) fn new(connection: u64, spec: &SubscribeSpec) -> Self {
         Self {
             connection,
-            prefetch: prefetch as usize,
-            prefetch_bytes: prefetch_bytes.unwrap_or(usize::MAX),
+            prefetch: spec.prefetch.get() as usize,
+            prefetch_bytes: spec.prefetch_bytes.unwrap_or(usize::MAX),
+            max_attempts: spec.max_attempts.get(),
             in_hand: 0,
             bytes: 0,
             events: VecDeque::new(),
@@ -260,6 +262,12 @@ impl Group {
             self.announce(&[transfer], wakers);
         }
         Some(hand)
+    }
+
+    /// How many attempts were made; one more than allowed is only counted, to be refused.
+    pub(super) fn attempts_made(&self, hand: &Hand) -> u32 {
+        let most = self.members.get(hand.member).map(|member| member.max_attempts);
+        hand.attempt.min(most.unwrap_or(hand.attempt))
     }
 
     /// A message is settled for good in this group.

@@ -9,7 +9,7 @@ use super::group::{Group, Member, Shape};
 use super::listener::Listener;
 use super::queue::Place;
 use super::stream::Stream;
-use super::{Key, State, Taken};
+use super::{Key, State, Taken, position};
 use crate::driver::NAME;
 use crate::error::unknown_stream;
 
@@ -26,18 +26,34 @@ impl State {
         if let Source::DeadLetters(stream) = &spec.source {
             self.stream(stream).ok_or_else(|| unknown_stream(stream, "subscribe"))?;
         }
-        let limit = spec.prefetch.get();
         if let (Mode::Listen, Source::Subjects(patterns)) = (spec.mode, &spec.source) {
-            let listener = Listener::new(connection, patterns.clone(), limit as usize);
+            let mut listener =
+                Listener::new(connection, patterns.clone(), spec.prefetch.get() as usize);
+            self.play_back(&mut listener, spec)?;
             self.forget_routes();
             return Ok(Seat::Listener(self.listeners.insert(listener)));
         }
         let group = self.group(spec)?;
-        let member = Member::new(connection, limit, spec.prefetch_bytes);
+        let member = Member::new(connection, spec);
         let Self { groups, streams, wakers, .. } = self;
         let joined = groups.get_mut(group).map(|entry| entry.join(member, streams, wakers));
         let member = joined.ok_or_else(|| Error::new(ErrorKind::Other, "the group has gone"))?;
         Ok(Seat::Member { group, member })
+    }
+
+    /// Lets a listener hear what is kept from its start on.
+    fn play_back(&self, listener: &mut Listener, spec: &SubscribeSpec) -> Result<()> {
+        let shape = Shape { source: spec.source.clone(), ordered: false, priority: false };
+        let start = spec.start.unwrap_or(Start::Latest);
+        self.check_start(&shape, start)?;
+        for Place { stream, seq } in self.kept_from(&shape, start) {
+            let stream = self.streams.get(stream as usize);
+            if let Some(entry) = stream.and_then(|stream| stream.log.get(seq)) {
+                let stored = self.clock.system_time(entry.stored);
+                listener.push(&entry.message, position(seq), stored);
+            }
+        }
+        Ok(())
     }
 
     /// Finds the group, which must be of the same shape, or creates it.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use messaging_core::Result;
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, RedisResult};
 use tokio::time::timeout;
 
+use super::inline::{Traffic, open};
 use super::{Connector, Source};
 use crate::error::from_client;
 
@@ -31,19 +32,10 @@ impl Connector {
         self.on_any_node(open).await
     }
 
-    /// Opens a connection to one node, as [`Connector::pubsub`] does, and sees that it serves us: a
-    /// server that wants a password lets everybody connect who gives none.
-    pub(crate) async fn any_node(&self) -> Result<MultiplexedConnection> {
-        let open = |client: Client| {
-            let config = self.config();
-            async move {
-                let mut opened =
-                    client.get_multiplexed_async_connection_with_config(&config).await?;
-                redis::cmd("PING").query_async::<Value>(&mut opened).await?;
-                Ok(opened)
-            }
-        };
-        self.on_any_node(open).await
+    /// Opens a connection to one node, as [`Connector::pubsub`] does. The caller runs its traffic,
+    /// best as [`Together`](super::Together) with what it does.
+    pub(crate) async fn any_node(&self) -> Result<(MultiplexedConnection, Traffic)> {
+        self.on_any_node(|client| open(client, self.config())).await
     }
 
     fn config(&self) -> AsyncConnectionConfig {

@@ -7,6 +7,7 @@ use messaging_core::{Error, ErrorKind, Feature, GroupName, Result, Topology};
 use redis::Value;
 
 use super::driver::{NAME, PubSub};
+use crate::connection::alongside;
 
 /// The server has neither streams nor groups, so there is nothing to create: a connection knows the
 /// streams that were applied to it. Groups of a topology are passed over, as who joins one here is
@@ -58,11 +59,12 @@ impl Admin for PubSub {
 
 impl PubSub {
     async fn version(&self) -> Result<String> {
-        let mut link = self.shared.connector.any_node().await?;
+        let (mut link, mut traffic) = self.shared.connector.any_node().await?;
         let address = self.shared.connector.address();
         let mut info = redis::cmd("INFO");
         info.arg("server");
-        let answer = link.send_packed_command(&info).await;
+        let answer = alongside(&mut traffic, link.send_packed_command(&info)).await;
+        let answer = answer.and_then(|answer| answer);
         let answer = answer.map_err(|error| crate::error::from_client(error, address))?;
         let text: String = match crate::error::checked(answer, "INFO")? {
             Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

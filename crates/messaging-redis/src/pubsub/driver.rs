@@ -15,7 +15,7 @@ use super::publishing::Publishing;
 use super::sender::PubSubSender;
 use super::subscription;
 use crate::config::{Format, RedisConfig};
-use crate::connection::Connector;
+use crate::connection::{Connector, Together};
 use crate::error::{closed, unknown_stream};
 
 pub(super) const NAME: &str = "redis";
@@ -96,7 +96,7 @@ impl PubSub {
         });
         let (queue, handed_over) = queue();
         let publishing = Publishing::new(Arc::clone(&shared), handed_over);
-        shared.tasks.spawn(publishing.run(connection));
+        shared.tasks.spawn(Together::new(publishing.run(connection)));
         Ok(Self { shared, queue, known: RwLock::new(Topology::new([])) })
     }
 

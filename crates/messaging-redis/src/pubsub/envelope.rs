@@ -111,9 +111,8 @@ fn bare(subject: Subject, payload: Bytes) -> Message {
     let content_type = if json.is_some() { ContentType::Json } else { ContentType::OctetStream };
     // An empty one is illegal, as one that is not there.
     let id = json.flatten().and_then(|id| id.parse().ok());
-    Message::new(subject, payload)
-        .with_id(id.unwrap_or_else(MessageId::generate))
-        .with_content_type(content_type)
+    let id = id.unwrap_or_else(MessageId::generate);
+    Message::identified(subject, id, payload).with_content_type(content_type)
 }
 
 /// The text of an object's `id`, where it has one; nothing at all for what is not JSON.
@@ -153,8 +152,7 @@ fn unwrap(subject: Subject, bytes: Bytes) -> Result<Message, &'static str> {
         text if text.len() > Headers::MAX_NAME_BYTES => return Err("its content type is too long"),
         text => text.into(),
     };
-    let mut message = Message::new(subject, envelope.body)
-        .with_id(id)
+    let mut message = Message::identified(subject, id, envelope.body)
         .with_content_type(content_type)
         .with_priority(envelope.priority.min(u32::from(Message::MAX_PRIORITY)) as u8);
     message.key = envelope.key;

@@ -30,13 +30,16 @@ struct State {
     before: Option<String>,
     /// What the latest channels are, so that each is read once.
     known: HashMap<Vec<u8>, Option<Found>>,
+    /// The latest of all, and what it is: most messages follow one of their channel.
+    latest: (Vec<u8>, Option<Found>),
     /// Unset when the connection is given up: it may still be in the middle of something.
     live: bool,
 }
 
 impl Inbox {
     pub(super) fn new(routes: Arc<Routes>, buffer: Arc<Buffer>, before: Option<String>) -> Self {
-        let state = Mutex::new(State { before, known: HashMap::new(), live: true });
+        let latest = (Vec::new(), None);
+        let state = Mutex::new(State { before, known: HashMap::new(), latest, live: true });
         Self { routes, buffer, state, lost: CancellationToken::new() }
     }
 
@@ -91,11 +94,15 @@ impl State {
     }
 
     fn find(&mut self, channel: Vec<u8>, routes: &Routes) -> Option<&Found> {
-        if self.known.len() >= CHANNELS && !self.known.contains_key(&channel) {
-            self.known.clear();
+        if self.latest.0 != channel {
+            if self.known.len() >= CHANNELS && !self.known.contains_key(&channel) {
+                self.known.clear();
+            }
+            let found = self.known.entry(channel.clone());
+            let found = found.or_insert_with_key(|channel| routes.find(channel)).clone();
+            self.latest = (channel, found);
         }
-        let found = self.known.entry(channel);
-        found.or_insert_with_key(|channel| routes.find(channel)).as_ref()
+        self.latest.1.as_ref()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::driver::{NAME, Shared};
 use super::envelope;
 use crate::backoff::Backoff;
+use crate::connection::{Traffic, alongside};
 use crate::error::{closed, from_server, unexpected};
 
 /// How many pieces may be on the wire. They keep their order: it is one connection.
@@ -61,6 +63,9 @@ struct Piece {
     counts_all: bool,
 }
 
+/// A connection and its traffic.
+type Opened = (MultiplexedConnection, Traffic);
+
 /// Why a connection is not used any more.
 enum Ended {
     /// Everything is sent and answered, or time is up.
@@ -73,11 +78,11 @@ impl Publishing {
         Self { shared, queue, waiting: VecDeque::new(), drained: false, channel: String::new() }
     }
 
-    pub(super) async fn run(mut self, mut connection: MultiplexedConnection) {
+    pub(super) async fn run(mut self, mut opened: Opened) {
         let mut backoff = Backoff::default();
         loop {
             let since = Instant::now();
-            let Ended::Lost(reason) = self.serve(connection).await else { break };
+            let Ended::Lost(reason) = self.serve(opened).await else { break };
             let address = self.shared.connector.address();
             tracing::warn!(backend = NAME, address, reason, "the publishing connection is lost");
             if since.elapsed() > STABLE {
@@ -89,24 +94,30 @@ impl Publishing {
                 address = self.shared.connector.address(),
                 "the publishing connection is back"
             );
-            connection = new;
+            opened = new;
         }
         self.refuse_rest();
     }
 
-    async fn serve(&mut self, connection: MultiplexedConnection) -> Ended {
+    async fn serve(&mut self, (connection, mut traffic): Opened) -> Ended {
         let (closing, abort) = (self.shared.closing.clone(), self.shared.abort.clone());
         let mut in_flight = FuturesUnordered::new();
         let mut heard = Instant::now();
         let mut taken = Vec::new();
+        let (mut closed, mut aborted) = (pin!(closing.cancelled()), pin!(abort.cancelled()));
+        let mut has_ended = false;
         loop {
-            while in_flight.len() < PIECES && self.is_worth_sending(in_flight.is_empty()) {
+            while !has_ended
+                && in_flight.len() < PIECES
+                && self.is_worth_sending(in_flight.is_empty())
+            {
                 if in_flight.is_empty() && heard.elapsed() > SILENCE {
-                    let answered = abort.run_until_cancelled(ping(connection.clone())).await;
-                    match answered {
+                    let answered = alongside(&mut traffic, ping(connection.clone()));
+                    match abort.run_until_cancelled(answered).await {
                         None => return Ended::Done,
-                        Some(Err(reason)) => return Ended::Lost(reason),
-                        Some(Ok(())) => heard = Instant::now(),
+                        Some(Err(error)) => return Ended::Lost(error.to_string()),
+                        Some(Ok(Err(reason))) => return Ended::Lost(reason),
+                        Some(Ok(Ok(()))) => heard = Instant::now(),
                     }
                 }
                 let piece = self.next_piece();
@@ -118,11 +129,14 @@ impl Publishing {
             if self.drained && self.waiting.is_empty() && in_flight.is_empty() {
                 return Ended::Done;
             }
+            if has_ended && in_flight.is_empty() {
+                return Ended::Lost("the server ended it".to_owned());
+            }
             let room = PIECE_MESSAGES.saturating_sub(self.waiting.len());
             tokio::select! {
                 biased;
-                () = abort.cancelled() => return Ended::Done,
-                () = closing.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+                () = &mut aborted => return Ended::Done,
+                () = &mut closed, if !self.queue.is_closed() => self.queue.close(),
                 Some(answered) = in_flight.next() => match answered {
                     Ok(()) => heard = Instant::now(),
                     Err(reason) => return Ended::Lost(reason),
@@ -131,6 +145,7 @@ impl Publishing {
                     self.drained = count == 0;
                     self.waiting.extend(taken.drain(..));
                 }
+                () = &mut traffic, if !has_ended => has_ended = true,
             }
         }
     }
@@ -175,7 +190,7 @@ impl Publishing {
     }
 
     /// Connects anew; `None` when nothing is left to be sent, or time is up.
-    async fn reconnect(&mut self, backoff: &mut Backoff) -> Option<MultiplexedConnection> {
+    async fn reconnect(&mut self, backoff: &mut Backoff) -> Option<Opened> {
         let shared = Arc::clone(&self.shared);
         loop {
             let wait = backoff.next();
@@ -191,7 +206,7 @@ impl Publishing {
                     biased;
                     () = shared.abort.cancelled() => return None,
                     opened = &mut attempt => match opened {
-                        Ok(connection) => return Some(connection),
+                        Ok(opened) => return Some(opened),
                         Err(error) => {
                             tracing::debug!(backend = NAME, %error, "no connection yet");
                             break;

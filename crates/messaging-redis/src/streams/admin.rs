@@ -48,15 +48,18 @@ impl Admin for Streams {
     }
 
     fn lag<'a>(&'a self, group: Option<&'a GroupName>) -> BoxFuture<'a, Result<Vec<Lag>>> {
-        async move {
+        let counting = async move {
             let mut link = self.shared.connector.command().await?;
             lag::lag(&mut link, &self.shared, group).await
-        }
-        .map(|ended: Result<_>| ended.map_err(|error| error.at(NAME, "lag")))
-        .boxed()
+        };
+        self.shared
+            .connector
+            .in_time(counting)
+            .map(|ended: Result<_>| ended.map_err(|error| error.at(NAME, "lag")))
+            .boxed()
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
-        health::health(&self.shared).boxed()
+        health::health(&self.shared).map(Ok).boxed()
     }
 }

@@ -1,12 +1,12 @@
 //! What one subscription has fetched, what it has handed out, and what it may hand out next.
 
+mod ledger;
 mod order;
 mod ownership;
 #[cfg(test)]
 mod tests;
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,6 +16,8 @@ use messaging_core::{Confirm, Error, Message, Settled};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(super) use self::ledger::HandOver;
+use self::ledger::{Hand, Ledger};
 use self::order::KeyOrder;
 use super::NAME;
 use crate::wire::EntryId;
@@ -37,13 +39,9 @@ struct State {
     lanes: Vec<LaneState>,
     /// Fetched and not handed out.
     ready: VecDeque<Fetched>,
-    in_hand: HashMap<(u32, EntryId), Hand>,
-    bytes: usize,
-    /// Settled here, and not yet at the server: how often, as what stays in hand may be settled again
-    /// before that.
-    settling: HashMap<(u32, EntryId), u32>,
-    /// The lanes that are being read at this moment.
-    reading: HashSet<u32>,
+    ledger: Ledger,
+    /// The lanes that are being read at this moment, each as often as it is.
+    reading: Vec<u32>,
     events: VecDeque<Event>,
     failure: Option<Error>,
     waker: Option<Waker>,
@@ -82,20 +80,16 @@ pub(super) struct Fetched {
     pub(super) message: Arc<Message>,
 }
 
-#[derive(Debug)]
-struct Hand {
-    number: u32,
-    attempt: u32,
-    message: Arc<Message>,
-}
-
 /// A settlement on its way to the server.
 #[derive(Debug)]
 pub(super) struct Job {
+    /// What the desk waits for.
+    pub(super) of: Option<HandOver>,
     pub(super) lane: u32,
     pub(super) id: EntryId,
     pub(super) attempt: u32,
-    pub(super) message: Arc<Message>,
+    /// What becomes a dead letter.
+    pub(super) message: Option<Arc<Message>>,
     pub(super) how: Settlement,
     pub(super) confirm: Option<Confirm<Settled>>,
 }
@@ -107,10 +101,8 @@ impl Desk {
         let state = State {
             lanes: std::iter::repeat_with(lane).take(lanes).collect(),
             ready: VecDeque::new(),
-            in_hand: HashMap::new(),
-            bytes: 0,
-            settling: HashMap::new(),
-            reading: HashSet::new(),
+            ledger: Ledger::default(),
+            reading: Vec::new(),
             events: VecDeque::new(),
             failure: None,
             waker: None,
@@ -131,9 +123,10 @@ impl Desk {
         self.free(&self.lock())
     }
 
-    /// How many are to be read now: none while there are too few to be worth a call.
-    pub(super) fn worth_reading(&self) -> usize {
-        let wanted = self.wanted();
+    /// How many are to be read now, besides those on their way in: none while there are too few to be
+    /// worth a call.
+    pub(super) fn worth_reading(&self, on_their_way: usize) -> usize {
+        let wanted = self.wanted().saturating_sub(on_their_way);
         if self.is_worth_a_call(wanted) { wanted } else { 0 }
     }
 
@@ -142,14 +135,17 @@ impl Desk {
     }
 
     fn free(&self, state: &State) -> usize {
-        if state.phase != Phase::Open || state.bytes >= self.prefetch_bytes {
+        if state.phase != Phase::Open || state.ledger.bytes() >= self.prefetch_bytes {
             return 0;
         }
-        let held: usize = state.lanes.iter().map(|lane| lane.order.held()).sum();
-        let behind = held.saturating_sub(3 * self.prefetch + 1_024);
         // What is settled here and not at the server comes again if we die, so that is bounded too.
-        let unsent = state.settling.len().saturating_sub(self.prefetch);
-        self.prefetch.saturating_sub(state.in_hand.len() + state.ready.len() + behind + unsent)
+        let unsent = state.ledger.settling().saturating_sub(self.prefetch);
+        let mut taken = state.ledger.in_hand() + state.ready.len() + unsent;
+        if self.ordered {
+            let held: usize = state.lanes.iter().map(|lane| lane.order.held()).sum();
+            taken += held.saturating_sub(3 * self.prefetch + 1_024);
+        }
+        self.prefetch.saturating_sub(taken)
     }
 
     /// Takes fetched messages in; gives back those that came too late.
@@ -158,11 +154,16 @@ impl Desk {
         if state.phase != Phase::Open {
             return messages;
         }
-        let (ours, late): (Vec<_>, Vec<_>) = messages
-            .into_iter()
-            .partition(|f| state.lanes.get(f.lane as usize).is_some_and(|lane| lane.open));
-        if !ours.is_empty() {
-            state.ready.extend(ours);
+        let mut late = Vec::new();
+        let is_new = !messages.is_empty();
+        for message in messages {
+            if state.lanes.get(message.lane as usize).is_some_and(|lane| lane.open) {
+                state.ready.push_back(message);
+            } else {
+                late.push(message);
+            }
+        }
+        if is_new {
             state.wake();
         }
         late
@@ -185,8 +186,9 @@ impl Desk {
             return Poll::Ready(state.failure.take().map(Err));
         }
         let now = Instant::now();
-        let mut batch = Arrivals::new();
-        while state.in_hand.len() < self.prefetch && state.bytes < self.prefetch_bytes {
+        let room = self.prefetch.saturating_sub(state.ledger.in_hand());
+        let mut batch = Arrivals::with_capacity(room.min(state.ready.len()));
+        while batch.len() < room && state.ledger.bytes() < self.prefetch_bytes {
             let Some(message) = state.next(self.ordered, now) else { break };
             batch.push(state.hand_out(message));
         }
@@ -226,29 +228,22 @@ impl Desk {
     pub(super) fn settle(&self, settle: Settle) -> Result<Job, Settle> {
         let mut guard = self.lock();
         let state = &mut *guard;
-        let id = EntryId::from_bits(settle.token.id);
         let Some(lane) = state.lanes.get_mut(settle.token.lane as usize) else {
             return Err(settle);
         };
-        let place = (settle.token.lane, id);
         if lane.epoch != settle.token.epoch || state.phase == Phase::Closed {
             return Err(settle);
         }
-        let Some(hand) = state.in_hand.remove(&place) else { return Err(settle) };
-        state.bytes -= hand.message.bytes();
-        *state.settling.entry(place).or_default() += 1;
+        let of = HandOver::from_bits(settle.token.id);
+        let Some(hand) = state.ledger.settle(of) else { return Err(settle) };
         lane.in_hand -= 1;
-        let Settle { token, how, confirm, .. } = settle;
+        let Settle { how, confirm, .. } = settle;
         let failed = u32::from(matches!(how, Settlement::Retry { .. } | Settlement::Abandon));
+        let Hand { lane: number_of_lane, number, id, message, .. } = hand;
         let attempt = hand.attempt + failed;
         if self.ordered {
-            let message = Fetched {
-                lane: token.lane,
-                number: hand.number,
-                id,
-                attempt,
-                message: Arc::clone(&hand.message),
-            };
+            let message = Arc::clone(&message);
+            let message = Fetched { lane: number_of_lane, number, id, attempt, message };
             match &how {
                 Settlement::Ack | Settlement::Reject { .. } => {
                     lane.order.finish(&message);
@@ -266,20 +261,14 @@ impl Desk {
         if reads {
             self.room.notify_waiters();
         }
-        Ok(Job { lane: token.lane, id, attempt, message: hand.message, how, confirm })
+        let message = matches!(how, Settlement::Reject { .. }).then_some(message);
+        Ok(Job { of: Some(of), lane: number_of_lane, id, attempt, message, how, confirm })
     }
 
     /// Settlements have reached the server.
-    pub(super) fn settled(&self, places: &[(u32, EntryId)]) {
+    pub(super) fn settled(&self, all: impl IntoIterator<Item = HandOver>) {
         let mut state = self.lock();
-        for place in places {
-            if let Entry::Occupied(mut count) = state.settling.entry(*place) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
-            }
-        }
+        all.into_iter().for_each(|of| state.ledger.settled(of));
         let reads = self.is_worth_a_call(self.free(&state));
         drop(state);
         if reads {
@@ -290,10 +279,8 @@ impl Desk {
     /// Whether an entry of ours is known here; if not, the answer that brought it was lost.
     pub(super) fn knows(&self, lane: u32, id: EntryId) -> bool {
         let state = self.lock();
-        let place = (lane, id);
-        state.in_hand.contains_key(&place)
-            || state.settling.contains_key(&place)
-            || state.ready.iter().any(|fetched| (fetched.lane, fetched.id) == place)
+        state.ledger.knows(lane, id)
+            || state.ready.iter().any(|fetched| (fetched.lane, fetched.id) == (lane, id))
             || state.lanes.get(lane as usize).is_some_and(|lane| lane.order.knows(id))
     }
 
@@ -315,12 +302,15 @@ impl Desk {
         let mut jobs = self.leave();
         let mut state = self.lock();
         state.phase = Phase::Closed;
-        state.bytes = 0;
-        for ((lane, id), hand) in std::mem::take(&mut state.in_hand) {
-            *state.settling.entry((lane, id)).or_default() += 1;
-            jobs.push(Job::release(lane, id, hand.attempt, hand.message));
+        for (of, Hand { lane, id, attempt, .. }) in state.ledger.settle_all() {
+            jobs.push(Job::new(lane, id, attempt, Settlement::Release).awaited(of));
         }
         jobs
+    }
+
+    /// Whether the application has something in hand that it may settle soon.
+    pub(super) fn has_more_in_hand(&self) -> bool {
+        self.lock().ledger.in_hand() > 0
     }
 
     pub(super) fn has_left(&self) -> bool {
@@ -330,7 +320,7 @@ impl Desk {
     /// Whether nothing of it is in hand or on its way to the server.
     pub(super) fn is_done(&self) -> bool {
         let state = self.lock();
-        state.phase != Phase::Open && state.in_hand.is_empty() && state.settling.is_empty()
+        state.phase != Phase::Open && state.ledger.is_empty()
     }
 }
 
@@ -371,28 +361,37 @@ impl State {
             lane.in_hand += 1;
             epoch = lane.epoch;
         }
-        self.bytes += message.bytes();
-        let hand = Hand { number, attempt, message: Arc::clone(&message) };
-        self.in_hand.insert((lane, id), hand);
+        let hand = Hand { lane, number, id, attempt, message: Arc::clone(&message) };
+        let of = self.ledger.hand_out(hand);
         let stored = UNIX_EPOCH + Duration::from_millis(id.millis);
-        Incoming::new(message, Token { lane, epoch, id: id.to_bits() })
+        Incoming::new(message, Token { lane, epoch, id: of.to_bits() })
             .with_attempt(attempt)
             .stored(Some(id.position(NAME, number)), Some(stored))
     }
 
     fn give_up_ready(&mut self) -> Vec<Job> {
-        let mut jobs: Vec<Job> = Vec::with_capacity(self.ready.len());
         // The last comes first: what is given back goes to the front.
-        for Fetched { lane, id, attempt, message, .. } in self.ready.drain(..).rev() {
-            *self.settling.entry((lane, id)).or_default() += 1;
-            jobs.push(Job::release(lane, id, attempt, message));
-        }
-        jobs
+        let back = self.ready.drain(..).rev().map(|Fetched { lane, id, attempt, .. }| {
+            let of = self.ledger.return_unseen(lane, id);
+            Job::new(lane, id, attempt, Settlement::Release).awaited(of)
+        });
+        back.collect()
     }
 }
 
 impl Job {
-    fn release(lane: u32, id: EntryId, attempt: u32, message: Arc<Message>) -> Self {
-        Self { lane, id, attempt, message, how: Settlement::Release, confirm: None }
+    /// A settlement that nobody waits for.
+    pub(super) const fn new(lane: u32, id: EntryId, attempt: u32, how: Settlement) -> Self {
+        Self { of: None, lane, id, attempt, message: None, how, confirm: None }
+    }
+
+    /// Whether it may go to the server a moment later: nobody waits for it.
+    pub(super) const fn can_wait(&self) -> bool {
+        matches!(self.how, Settlement::Ack) && self.confirm.is_none()
+    }
+
+    const fn awaited(mut self, of: HandOver) -> Self {
+        self.of = Some(of);
+        self
     }
 }

@@ -7,6 +7,7 @@ use messaging_core::driver::{Driver, Facets, Scope, Sender, Subscription};
 use messaging_core::{
     Capabilities, ErrorKind, Feature, Result, SendSpec, SubscribeSpec, Support, Topology,
 };
+use redis::Value;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -63,8 +64,7 @@ impl Streams {
             members: Mutex::default(),
         });
         let at = |error: messaging_core::Error| error.at(NAME, "connect");
-        let mut link = shared.connect().await.map_err(at)?;
-        link.run(&redis::cmd("PING"), shared.connector.address()).await.map_err(at)?;
+        drop(shared.connect().await.map_err(at)?);
         let writer = Writer::start(&shared);
         let dropped = CancellationToken::new();
         shared.tasks.spawn(bury(dropped.clone(), shared.closing.clone(), dead));
@@ -96,6 +96,9 @@ impl Streams {
 
 /// How long what was handed over may still take after a connection was dropped without being closed.
 const AFTERLIFE: Duration = Duration::from_secs(5);
+
+/// When the server is told again to end a read that had not reached it.
+const UNBLOCK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Ends the tasks of a connection that was dropped: settlements on their way arrive, and members
 /// leave, where the server answers.
@@ -160,9 +163,17 @@ impl Shared {
                     () = member.interrupt.notified() => false,
                     () = ended.cancelled() => return,
                 };
+                // If this fails, the read ends by itself.
                 if let Ok(mut link) = shared.connector.command().await {
-                    // If this fails, the read ends by itself.
-                    link.run(&command, "unsubscribe").await.ok();
+                    while let Ok(Value::Int(0)) = link.run(&command, "unsubscribe").await
+                        && left
+                    {
+                        // A read that began before we left may be on its way there.
+                        tokio::select! {
+                            () = ended.cancelled() => return,
+                            () = tokio::time::sleep(UNBLOCK_AGAIN) => {}
+                        }
+                    }
                 }
                 if left {
                     return;

@@ -165,7 +165,8 @@ impl Group {
     }
 }
 
-fn wants_all(patterns: &Patterns) -> bool {
+/// Whether a pattern is about every stream, those included that come later.
+pub(super) fn wants_all(patterns: &Patterns) -> bool {
     patterns.iter().any(|pattern| pattern.stream().is_none())
 }
 

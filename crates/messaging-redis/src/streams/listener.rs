@@ -17,16 +17,20 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::NAME;
+use super::admin::all_lanes;
 use super::driver::Shared;
-use super::groups::{lanes_for, lanes_of};
+use super::groups::{lanes_for, lanes_of, wants_all};
 use super::keys::Lane;
 use crate::backoff::Backoff;
 use crate::connection::Link;
 use crate::error::unexpected;
-use crate::wire::{EntryId, array, field, number, read, text};
+use crate::wire::{EntryId, LaneReader, array, field, number, text};
 
 /// How long a read waits at the server for something new.
 const BLOCK: Duration = Duration::from_secs(1);
+
+/// How often a listener to every stream looks for new ones.
+const NEW_STREAMS: Duration = Duration::from_secs(5);
 
 /// The most entries of a lane fetched in one piece.
 const MOST: usize = 256;
@@ -56,27 +60,72 @@ pub(super) async fn open(shared: &Arc<Shared>, spec: &SubscribeSpec) -> Result<S
     for lane in lanes {
         readings.push(begin(&mut link, lane, spec.start.unwrap_or(Start::Latest)).await?);
     }
+    let known = match wants_all(&patterns) {
+        true => Some(all_lanes(&mut link, prefix).await?),
+        false => None,
+    };
     let (events, queue) = mpsc::channel(WAITING);
     let stop = CancellationToken::new();
-    let groups: Vec<Vec<Reading>> = if shared.connector.is_cluster() {
-        readings.into_iter().map(|reading| vec![reading]).collect()
-    } else {
-        vec![readings]
-    };
-    for readings in groups {
-        let (shared, patterns) = (Arc::clone(shared), patterns.clone());
-        let (events, stop) = (events.clone(), stop.clone());
-        let tasks = shared.tasks.clone();
-        tasks.spawn(async move {
+    let listening = Listening { shared: Arc::clone(shared), patterns, events, stop: stop.clone() };
+    listening.read(readings);
+    if let Some(known) = known {
+        listening.spawn(listening.clone().join_new_streams(known));
+    }
+    let heard = Heard { queue, _stop: stop.drop_guard() };
+    Ok(Subscription::at_most_once(heard.boxed()))
+}
+
+/// What reads for one listener.
+#[derive(Clone)]
+struct Listening {
+    shared: Arc<Shared>,
+    patterns: Patterns,
+    events: mpsc::Sender<Result<Event>>,
+    stop: CancellationToken,
+}
+
+impl Listening {
+    /// Reads lanes over one connection; on a cluster each over its own.
+    fn read(&self, readings: Vec<Reading>) {
+        let groups: Vec<Vec<Reading>> = if self.shared.connector.is_cluster() {
+            readings.into_iter().map(|reading| vec![reading]).collect()
+        } else {
+            vec![readings]
+        };
+        for readings in groups {
+            let Self { shared, patterns, events, .. } = self.clone();
+            self.spawn(async move { listen(&shared, readings, &patterns, &events).await });
+        }
+    }
+
+    /// Joins the streams that have come since these were known, from their beginning.
+    async fn join_new_streams(self, mut known: Vec<Lane>) {
+        loop {
+            sleep(NEW_STREAMS).await;
+            let Ok(mut link) = self.shared.connector.command().await else { continue };
+            let Ok(mut new) = all_lanes(&mut link, &self.shared.config.prefix).await else {
+                continue;
+            };
+            new.retain(|lane| !lane.stream.is_dead_letters() && !known.contains(lane));
+            if !new.is_empty() {
+                known.extend(new.iter().cloned());
+                let begin = |lane| Reading { lane, after: EntryId::ZERO, count: 0 };
+                self.read(new.into_iter().map(begin).collect());
+            }
+        }
+    }
+
+    /// Runs a task until the listener is dropped or the connection closed.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let (stop, shared) = (self.stop.clone(), Arc::clone(&self.shared));
+        self.shared.tasks.spawn(async move {
             tokio::select! {
-                () = listen(&shared, readings, &patterns, &events) => {}
+                () = task => {}
                 () = stop.cancelled() => {}
                 () = shared.closing.cancelled() => {}
             }
         });
     }
-    let heard = Heard { queue, _stop: stop.drop_guard() };
-    Ok(Subscription::at_most_once(heard.boxed()))
 }
 
 /// Where reading begins, as an entry that is there by then.
@@ -165,13 +214,14 @@ async fn turn(
         let reading = readings.iter_mut().find(|r| text(&key) == Some(&r.lane.key))?;
         let entries = array(entries);
         events.extend(gap(link, reading, entries.len()).await?);
-        let mut batch = Arrivals::new();
+        let mut batch = Arrivals::with_capacity(entries.len());
+        let Reading { lane, after, .. } = reading;
+        let mut reader = LaneReader::new(&lane.stream, &lane.key);
         for entry in entries {
             let mut parts = array(entry).into_iter();
             let (id, fields) = (EntryId::of(&parts.next()?)?, parts.next()?);
-            reading.after = id;
-            let lane = &reading.lane;
-            let Some(message) = read(fields, &lane.stream, &lane.key, id) else { continue };
+            *after = id;
+            let Some(message) = reader.message(id, fields) else { continue };
             if patterns.matches(&message.subject) || lane.stream.is_dead_letters() {
                 let token = Token { lane: lane.number, epoch: 0, id: id.to_bits() };
                 let stored = UNIX_EPOCH + Duration::from_millis(id.millis);

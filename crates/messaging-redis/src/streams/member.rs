@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use messaging_core::driver::Settlement;
-use messaging_core::{Message, Patterns};
+use messaging_core::Patterns;
+use messaging_core::driver::{Event, Parked, Settlement};
 use redis::Value;
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::desk::{Desk, Fetched, Job};
 use super::driver::Shared;
 use super::groups::Group;
 use super::keys::Lane;
-use crate::wire::{EntryId, array, number, read};
+use crate::wire::{EntryId, LaneReader, array, number};
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -27,6 +27,8 @@ pub(super) struct Member {
     /// What is delivered; what does not match is settled unseen.
     pub(super) patterns: Patterns,
     pub(super) desk: Desk,
+    /// How many attempts a message gets; one more is only counted, to be refused.
+    pub(super) max_attempts: u32,
     /// When retries are to be looked for.
     pub(super) due: Alarm,
     /// Set when an answer was lost that may have brought entries.
@@ -35,6 +37,8 @@ pub(super) struct Member {
     pub(super) fetching: Mutex<()>,
     /// Ends a read that waits, so that it begins anew with other lanes.
     pub(super) interrupt: Notify,
+    /// Told of a settlement that is not to wait for others.
+    pub(super) hurry: Notify,
     /// Cancelled when nobody takes messages any more.
     pub(super) left: CancellationToken,
     /// Cancelled when nothing of the subscription is left.
@@ -52,6 +56,7 @@ impl Member {
         consumer: String,
         patterns: Patterns,
         desk: Desk,
+        max_attempts: u32,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Job>) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let ended = CancellationToken::new();
@@ -62,10 +67,12 @@ impl Member {
             consumer,
             patterns,
             desk,
+            max_attempts,
             due: Alarm::default(),
             lost_answer: AtomicBool::new(false),
             fetching: Mutex::new(()),
             interrupt: Notify::new(),
+            hurry: Notify::new(),
             left: CancellationToken::new(),
             ended,
             jobs,
@@ -95,9 +102,13 @@ impl Member {
     /// Hands settlements over to the task that brings them to the server.
     pub(super) fn push(&self, jobs: impl IntoIterator<Item = Job>) {
         for job in jobs {
+            let can_wait = job.can_wait();
             // Without the task everything has ended, and a dropped confirm reads as unknown.
             if self.jobs.send(job).is_err() {
                 return;
+            }
+            if !can_wait {
+                self.hurry.notify_one();
             }
         }
     }
@@ -114,59 +125,65 @@ impl Member {
         self.lost_answer.store(true, Ordering::Release);
     }
 
-    /// Turns an entry into a message, or settles it where it concerns nobody.
-    pub(super) fn accept(
-        &self,
-        lane: u32,
-        id: EntryId,
-        fields: Value,
-        attempt: u32,
-    ) -> Option<Fetched> {
-        let lanes = self.lanes();
-        let place = lanes.get(lane as usize)?;
-        let Some(message) = read(fields, &place.stream, &place.key, id) else {
-            let reason = format!("entry {id} of {} has no fields", place.key);
-            self.desk.tell(messaging_core::driver::Event::Parked(
-                messaging_core::driver::Parked::new(reason),
-            ));
-            self.pass(lane, id);
-            return None;
-        };
-        if !place.stream.is_dead_letters() && !self.patterns.matches(&message.subject) {
-            self.pass(lane, id);
-            return None;
-        }
-        Some(Fetched { lane, number: place.number, id, attempt, message: Arc::new(message) })
-    }
-
     /// Settles an entry that nobody was to see.
     fn pass(&self, lane: u32, id: EntryId) {
-        let message = Arc::new(Message::new(messaging_core::Subject::from_static("passed"), ""));
-        let how = Settlement::Ack;
-        self.push([Job { lane, id, attempt: 1, message, how, confirm: None }]);
+        self.push([Job::new(lane, id, 1, Settlement::Ack)]);
     }
 
     /// Takes entries in that came as `{id, fields, attempt, …}`; gives what follows the attempt.
     pub(super) fn accept_all(&self, lane: u32, entries: Value) -> Vec<(Fetched, i64)> {
+        let Some(place) = self.lane(lane) else { return Vec::new() };
+        let mut accepting = Accepting::new(self, lane, &place);
         let accept = |entry| {
             let mut parts = array(entry).into_iter();
             let id = EntryId::of(&parts.next()?)?;
             let fields = parts.next()?;
             let attempt = number(&parts.next()?).and_then(|n| u32::try_from(n).ok())?;
             let rest = parts.next().as_ref().and_then(number).unwrap_or_default();
-            Some((self.accept(lane, id, fields, attempt)?, rest))
+            Some((accepting.accept(id, fields, attempt)?, rest))
         };
         array(entries).into_iter().filter_map(accept).collect()
     }
 
     /// Puts fetched messages on the desk; those that come too late go back.
     pub(super) fn deliver(&self, messages: Vec<Fetched>) {
-        for Fetched { lane, id, attempt, message, .. } in self.desk.fetched(messages) {
+        for Fetched { lane, id, attempt, .. } in self.desk.fetched(messages) {
             // In an ordered group the lane's owner takes what others hold.
             if !self.group.ordered {
-                let how = Settlement::Release;
-                self.push([Job { lane, id, attempt, message, how, confirm: None }]);
+                self.push([Job::new(lane, id, attempt, Settlement::Release)]);
             }
         }
+    }
+}
+
+/// Takes in entries of one lane.
+#[derive(Debug)]
+pub(super) struct Accepting<'a> {
+    member: &'a Member,
+    lane: u32,
+    place: &'a Lane,
+    reader: LaneReader<'a>,
+}
+
+impl<'a> Accepting<'a> {
+    pub(super) fn new(member: &'a Member, lane: u32, place: &'a Lane) -> Self {
+        Self { member, lane, place, reader: LaneReader::new(&place.stream, &place.key) }
+    }
+
+    /// Turns an entry into a message, or settles it where it concerns nobody.
+    pub(super) fn accept(&mut self, id: EntryId, fields: Value, attempt: u32) -> Option<Fetched> {
+        let Self { member, lane, place, reader } = self;
+        let Some(message) = reader.message(id, fields) else {
+            let reason = format!("entry {id} of {} has no fields", place.key);
+            member.desk.tell(Event::Parked(Parked::new(reason)));
+            member.pass(*lane, id);
+            return None;
+        };
+        if !place.stream.is_dead_letters() && !member.patterns.matches(&message.subject) {
+            member.pass(*lane, id);
+            return None;
+        }
+        let message = Arc::new(message);
+        Some(Fetched { lane: *lane, number: place.number, id, attempt, message })
     }
 }

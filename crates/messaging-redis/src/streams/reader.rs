@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::join;
 use messaging_core::driver::{Event, Gap};
 use messaging_core::{Error, ErrorKind, Result};
 use redis::aio::ConnectionLike;
@@ -14,12 +15,12 @@ use tokio::time::sleep;
 use super::desk::Fetched;
 use super::groups;
 use super::keeper::tell_trimmed;
-use super::member::Member;
+use super::member::{Accepting, Member};
 use super::scripts::{TAKE_AGAIN, call};
 use crate::backoff::Backoff;
 use crate::connection::Link;
 use crate::error::from_client;
-use crate::wire::{EntryId, array, number, text};
+use crate::wire::{EntryId, array, elements, number, text};
 
 /// How long a read waits at the server for something new.
 const BLOCK: Duration = Duration::from_secs(2);
@@ -83,47 +84,78 @@ enum Broken {
 
 async fn read(member: &Arc<Member>, link: &mut Link, only: Option<u32>) -> Result<(), Broken> {
     let _unblock = member.shared.unblock(member, link, only).await;
+    let mut brought = None;
     loop {
         if member.desk.has_left() {
+            take_in(member, brought.take());
             return Ok(());
         }
         if member.lost_answer.swap(false, Ordering::AcqRel) {
+            take_in(member, brought.take());
             recover(member, link).await?;
         }
         let mut room = pin!(member.desk.room.notified());
         // From here on it is told of, so that nothing is missed between looking and waiting.
         room.as_mut().enable();
-        let wanted = member.desk.worth_reading();
+        let wanted = member.desk.worth_reading(brought.as_ref().map_or(0, Brought::len));
         let lanes = member.desk.begin_reading(only);
         if wanted == 0 || lanes.is_empty() {
             member.desk.end_reading(&lanes);
-            if !member.desk.has_left() {
+            if brought.is_some() {
+                take_in(member, brought.take());
+            } else if !member.desk.has_left() {
                 room.await;
             }
             continue;
         }
-        let answer = link.req_packed_command(&command(member, &lanes, wanted)).await;
-        let taken = take(member, &lanes, answer);
-        member.desk.end_reading(&lanes);
-        if !taken? {
-            recreate(member, link).await?;
+        let command = command(member, &lanes, wanted);
+        // What the read before brought is taken in while the server answers.
+        let meanwhile = async { take_in(member, brought.take()) };
+        let (answer, ()) = join(link.req_packed_command(&command), meanwhile).await;
+        match check(answer) {
+            Ok(Some(answer)) => brought = Some(Brought { lanes, answer }),
+            Ok(None) => {
+                member.desk.end_reading(&lanes);
+                recreate(member, link).await?;
+            }
+            Err(broken) => {
+                member.desk.end_reading(&lanes);
+                return Err(broken);
+            }
         }
     }
 }
 
-/// Takes in what a read brought; `false` if the group is gone.
-fn take(member: &Member, lanes: &[u32], answer: redis::RedisResult<Value>) -> Result<bool, Broken> {
+/// What a read brought and nobody has seen yet.
+struct Brought {
+    lanes: Vec<u32>,
+    answer: Value,
+}
+
+impl Brought {
+    fn len(&self) -> usize {
+        let of_stream = |stream| elements(stream).get(1).map_or(0, |all| elements(all).len());
+        elements(&self.answer).iter().map(of_stream).sum()
+    }
+}
+
+fn take_in(member: &Member, brought: Option<Brought>) {
+    if let Some(Brought { lanes, answer }) = brought {
+        member.deliver(entries(member, &lanes, answer));
+        member.desk.end_reading(&lanes);
+    }
+}
+
+/// Whether an answer brings entries; `None` if the group is gone.
+fn check(answer: redis::RedisResult<Value>) -> Result<Option<Value>, Broken> {
     match answer {
-        Ok(Value::ServerError(error)) if groups::is_gone(&error) => Ok(false),
-        Err(error) if error.code() == Some("NOGROUP") => Ok(false),
+        Ok(Value::ServerError(error)) if groups::is_gone(&error) => Ok(None),
+        Err(error) if error.code() == Some("NOGROUP") => Ok(None),
         Err(error) if error.code() == Some("NOPERM") => {
             Err(Broken::Subscription(from_client(error, "subscribe")))
         }
         Ok(Value::ServerError(_)) | Err(_) => Err(Broken::Connection),
-        Ok(answer) => {
-            member.deliver(entries(member, lanes, answer));
-            Ok(true)
-        }
+        Ok(answer) => Ok(Some(answer)),
     }
 }
 
@@ -151,12 +183,16 @@ fn entries(member: &Member, lanes: &[u32], answer: Value) -> Vec<Fetched> {
         let key = text(&key);
         let of_key = |lane: &&u32| all.get(**lane as usize).map(|lane| &*lane.key) == key;
         let Some(lane) = lanes.iter().find(of_key) else { continue };
-        for entry in array(entries) {
+        let Some(place) = all.get(*lane as usize) else { continue };
+        let mut accepting = Accepting::new(member, *lane, place);
+        let entries = array(entries);
+        fetched.reserve(entries.len());
+        for entry in entries {
             let mut parts = array(entry).into_iter();
             if let (Some(id), Some(fields)) = (parts.next(), parts.next())
                 && let Some(id) = EntryId::of(&id)
             {
-                fetched.extend(member.accept(*lane, id, fields, 1));
+                fetched.extend(accepting.accept(id, fields, 1));
             }
         }
     }

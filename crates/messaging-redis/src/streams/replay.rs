@@ -14,7 +14,7 @@ use super::driver::{Shared, Streams};
 use super::groups::lanes_of;
 use super::keys::Lane;
 use crate::connection::Link;
-use crate::wire::{EntryId, array, read};
+use crate::wire::{EntryId, LaneReader, array};
 
 /// The most entries fetched in one piece.
 const MOST: usize = 500;
@@ -59,6 +59,7 @@ impl Reading {
             command.arg("COUNT").arg(MOST.min(self.left));
             let entries = array(link.run(&command, "read").await?);
             let mut records = Vec::with_capacity(entries.len());
+            let mut reader = LaneReader::new(&lane.stream, &lane.key);
             for entry in entries {
                 let mut parts = array(entry).into_iter();
                 let (Some(id), Some(fields)) =
@@ -67,7 +68,7 @@ impl Reading {
                     continue;
                 };
                 *from = EntryId::from_bits(id.to_bits() + 1);
-                if let Some(message) = read(fields, &lane.stream, &lane.key, id) {
+                if let Some(message) = reader.message(id, fields) {
                     let stored = UNIX_EPOCH + Duration::from_millis(id.millis);
                     let position = id.position(NAME, lane.number);
                     records.push(Record::new(message, position, Some(stored)));

@@ -1,6 +1,7 @@
 //! Publishing: messages of all streams go out in batches over one connection, several at a time.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,7 +20,7 @@ use super::NAME;
 use super::driver::Shared;
 use super::keys::Lane;
 use crate::backoff::Backoff;
-use crate::connection::{Link, Sharded};
+use crate::connection::{Link, Sharded, Together, Traffic};
 use crate::error::{closed, from_server, unexpected};
 use crate::wire::{EntryId, append, number};
 
@@ -47,7 +48,8 @@ impl Writer {
     pub(super) fn start(shared: &Arc<Shared>) -> Self {
         let (queue, messages) = mpsc::unbounded_channel();
         let closed = CancellationToken::new();
-        shared.tasks.spawn(write(Arc::clone(shared), messages, closed.clone()));
+        let write = write(Arc::clone(shared), messages, closed.clone());
+        shared.tasks.spawn(Together::new(write));
         Self { queue, closed }
     }
 
@@ -117,10 +119,10 @@ async fn write(
         if waiting.is_empty() && !receive(&mut queue, &mut waiting, &closed).await {
             return;
         }
-        match shared.connect().await {
-            Ok(link) => {
+        match shared.connector.connect_inline().await {
+            Ok((link, traffic)) => {
                 backoff.reset();
-                if write_over(&shared, link, &mut queue, &mut waiting, &closed).await {
+                if write_over(&shared, link, traffic, &mut queue, &mut waiting, &closed).await {
                     return;
                 }
             }
@@ -167,14 +169,20 @@ type Answered = (Vec<Addressed>, redis::RedisResult<Vec<Value>>);
 async fn write_over(
     shared: &Shared,
     link: Link,
+    mut traffic: Traffic,
     queue: &mut mpsc::UnboundedReceiver<Addressed>,
     waiting: &mut Vec<Addressed>,
     closed: &CancellationToken,
 ) -> bool {
     let mut in_flight: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
+    let mut closing = pin!(closed.cancelled());
     let mut is_closed = false;
+    let mut has_ended = false;
     loop {
-        if !waiting.is_empty() && in_flight.len() < IN_FLIGHT {
+        if has_ended && in_flight.is_empty() {
+            return false;
+        }
+        if !has_ended && !waiting.is_empty() && in_flight.len() < IN_FLIGHT {
             let now = Instant::now();
             let mut batch = std::mem::take(waiting);
             batch.retain_mut(|one| one.outgoing.begin(now));
@@ -196,7 +204,9 @@ async fn write_over(
             received = queue.recv_many(waiting, BATCH), if waiting.is_empty() && !is_closed => {
                 is_closed = received == 0;
             }
-            () = closed.cancelled(), if !is_closed && waiting.is_empty() => is_closed = true,
+            () = &mut closing, if !is_closed && waiting.is_empty() => is_closed = true,
+            // The connection ended; the next turn finds out what that means for what is on the wire.
+            () = &mut traffic, if !has_ended => has_ended = true,
         }
     }
 }

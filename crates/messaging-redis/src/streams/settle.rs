@@ -1,11 +1,13 @@
 //! Settlements on their way to the server, in batches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use messaging_core::driver::{Settle, Settled, Settlement, Settler};
 use messaging_core::headers::ours;
 use messaging_core::{Message, Result};
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 
@@ -17,10 +19,13 @@ use super::scripts::{GIVE_BACK, IS_OURS, KEEP, call};
 use crate::backoff::Backoff;
 use crate::connection::{Link, Sharded};
 use crate::error::{checked, is_passing, stale, unexpected};
-use crate::wire::{append, number};
+use crate::wire::{EntryId, append, number};
 
 /// The most settlements sent in one piece.
 const BATCH: usize = 1_024;
+
+/// How long an ack waits for others while the application has more in hand.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// Settles what one subscription handed out. It outlives the subscription, as deliveries do.
 #[derive(Debug)]
@@ -36,9 +41,6 @@ impl Settler for StreamsSettler {
                 }
             }
         }
-        if self.0.left.is_cancelled() {
-            self.0.due.set(Instant::now());
-        }
     }
 
     /// The last comes first: what is given back goes to the front, so its order stays.
@@ -48,7 +50,8 @@ impl Settler for StreamsSettler {
 }
 
 /// Brings settlements to the server until nothing of the subscription is left. What the server did
-/// not answer, or could not serve then, is repeated: acks are idempotent, and the scripts look whether the entry is still ours.
+/// not answer, or could not serve then, is repeated: acks are idempotent, and the scripts look whether the entry is
+/// still ours.
 pub(super) async fn run(member: Arc<Member>, mut queue: UnboundedReceiver<Job>) {
     let mut link = None;
     let mut backoff = Backoff::default();
@@ -61,6 +64,9 @@ pub(super) async fn run(member: Arc<Member>, mut queue: UnboundedReceiver<Job>) 
         };
         if received == 0 {
             return;
+        }
+        if batch.iter().all(Job::can_wait) && member.desk.has_more_in_hand() {
+            gather(&member, &mut queue, &mut batch).await;
         }
         while !batch.is_empty() {
             if flush(&member, &mut link, &mut batch).await {
@@ -80,6 +86,20 @@ pub(super) async fn run(member: Arc<Member>, mut queue: UnboundedReceiver<Job>) 
     }
 }
 
+/// Lets acks gather that nobody waits for: a command for each would cost more than the work does.
+async fn gather(member: &Member, queue: &mut UnboundedReceiver<Job>, batch: &mut Vec<Job>) {
+    tokio::select! {
+        () = sleep(LINGER) => {}
+        () = member.hurry.notified() => {}
+        () = member.left.cancelled() => {}
+    }
+    while batch.len() < BATCH
+        && let Ok(job) = queue.try_recv()
+    {
+        batch.push(job);
+    }
+}
+
 /// Settles a batch; `false` if the server did not answer everything, with the rest in the batch.
 async fn flush(member: &Member, link: &mut Option<Link>, batch: &mut Vec<Job>) -> bool {
     let link = match link {
@@ -89,64 +109,63 @@ async fn flush(member: &Member, link: &mut Option<Link>, batch: &mut Vec<Job>) -
             Err(_) => return false,
         },
     };
-    let Ok(refused) = copy_rejected(member, link, batch).await else { return false };
-    let (commands, of) = commands(member, batch, &refused);
+    let lanes = member.lanes();
+    let Ok(mut refused) = copy_rejected(member, &lanes, link, batch).await else { return false };
+    let (commands, of) = commands(member, &lanes, batch, &refused);
     let Ok(answers) = link.run_all(commands).await else { return false };
     let trimmed = answers.iter().filter_map(number).filter(|answer| *answer < 0).count();
     tell_trimmed(member, i64::try_from(trimmed).ok());
-    let mut outcomes: Vec<Option<Result<Settled>>> = batch.iter().map(|_| None).collect();
-    let mut again = vec![false; batch.len()];
-    for (answer, jobs) in answers.into_iter().zip(of) {
-        let is_passing = matches!(&answer, Value::ServerError(error) if is_passing(error));
-        for (job, outcome) in jobs.into_iter().map(|job| (job, judge(&answer))) {
-            if let (Some(slot), Some(again)) = (outcomes.get_mut(job), again.get_mut(job)) {
-                *slot = Some(outcome);
-                *again = is_passing;
-            }
-        }
-    }
     let mut rest = Vec::new();
     let mut done = Vec::with_capacity(batch.len());
-    let jobs = batch.drain(..).zip(outcomes).zip(refused).zip(again);
-    for (((job, outcome), refused), again) in jobs {
-        if again {
+    for ((index, job), command) in batch.drain(..).enumerate().zip(of) {
+        let answer = command.and_then(|command| answers.get(command));
+        if matches!(answer, Some(Value::ServerError(error)) if is_passing(error)) {
             rest.push(job);
             continue;
         }
-        done.push((job.lane, job.id));
-        if let Settlement::Retry { after } = job.how {
-            member.due.set(Instant::now() + after);
-        } else if !matches!(job.how, Settlement::Ack) {
-            member.due.set(Instant::now());
+        done.extend(job.of);
+        match job.how {
+            Settlement::Ack => {}
+            Settlement::Retry { after } => member.due.set(Instant::now() + after),
+            _ => member.due.set(Instant::now()),
         }
         if let Some(confirm) = job.confirm {
-            let outcome = outcome.unwrap_or(Ok(Settled::Durable));
-            confirm.resolve(refused.map_or(outcome, Err));
+            let outcome = match refused.remove(&index) {
+                Some(error) => Err(error),
+                None => answer.map_or(Ok(Settled::Durable), judge),
+            };
+            confirm.resolve(outcome);
         }
     }
-    member.desk.settled(&done);
+    member.desk.settled(done);
     batch.append(&mut rest);
     batch.is_empty()
 }
 
-/// Copies what is rejected to the dead letters, before anything is settled. Tells for each job
-/// whether it must not be acked, and why.
+/// Why jobs must not be acked, by their place in the batch.
+type Refused = BTreeMap<usize, messaging_core::Error>;
+
+/// Copies what is rejected to the dead letters, before anything is settled.
 async fn copy_rejected(
     member: &Member,
+    lanes: &[Lane],
     link: &mut Link,
     batch: &[Job],
-) -> redis::RedisResult<Vec<Option<messaging_core::Error>>> {
-    let mut refused: Vec<Option<messaging_core::Error>> = batch.iter().map(|_| None).collect();
+) -> redis::RedisResult<Refused> {
+    let mut refused = Refused::new();
     let mut asked = Vec::new();
     let mut checks = Vec::new();
-    for (index, job) in batch.iter().enumerate() {
-        let Some(lane) = member.lane(job.lane) else { continue };
+    let rejected = |(_, job): &(usize, &Job)| matches!(job.how, Settlement::Reject { .. });
+    for (index, job) in batch.iter().enumerate().filter(rejected) {
         // A dead letter that is rejected stays where it is.
-        if matches!(job.how, Settlement::Reject { .. }) && !lane.stream.is_dead_letters() {
+        if let Some(lane) = lanes.get(job.lane as usize)
+            && !lane.stream.is_dead_letters()
+            && let Some(message) = &job.message
+        {
             let mut command = call(IS_OURS, &[&lane.key]);
-            command.arg(&member.group.name).arg(&member.consumer).arg(job.id.to_string());
+            command.arg(&member.group.name).arg(&member.consumer).arg(job.id);
             checks.push(Sharded { shard: lane.shard, command });
-            asked.push((index, job, lane));
+            asked.push((index, job, message, lane));
         }
     }
     if asked.is_empty() {
@@ -154,25 +173,25 @@ async fn copy_rejected(
     }
     let answers = link.run_all(checks).await?;
     let (mut copied, mut copies) = (Vec::new(), Vec::new());
-    for (answer, (index, job, lane)) in answers.iter().zip(asked) {
+    for (answer, (index, job, message, lane)) in answers.iter().zip(asked) {
         if number(answer) == Some(1) {
-            copies.push(dead_letter(member, job, &lane));
+            copies.push(dead_letter(member, job, message, lane));
             copied.push(index);
-        } else if let Some(slot) = refused.get_mut(index) {
-            *slot = Some(stale());
+        } else {
+            refused.insert(index, stale());
         }
     }
     let answers = link.run_all(copies).await?;
     for (answer, index) in answers.into_iter().zip(copied) {
-        if let (Err(error), Some(slot)) = (checked(answer, "dead letter"), refused.get_mut(index)) {
-            *slot = Some(error);
+        if let Err(error) = checked(answer, "dead letter") {
+            refused.insert(index, error);
         }
     }
     Ok(refused)
 }
 
-fn dead_letter(member: &Member, job: &Job, lane: &Lane) -> Sharded {
-    let mut message = Message::clone(&job.message);
+fn dead_letter(member: &Member, job: &Job, message: &Message, lane: &Lane) -> Sharded {
+    let mut message = message.clone();
     let reason = match &job.how {
         Settlement::Reject { reason } => reason.as_str(),
         _ => "",
@@ -181,25 +200,26 @@ fn dead_letter(member: &Member, job: &Job, lane: &Lane) -> Sharded {
     let origin = format!("{} {}", lane.stream, job.id.position(super::NAME, lane.number));
     message.headers.stamp(ours::DEAD_LETTER_GROUP, group.to_owned());
     message.headers.stamp(ours::DEAD_LETTER_REASON, reason.to_owned());
-    message.headers.stamp(ours::DEAD_LETTER_ATTEMPTS, job.attempt.to_string());
+    let made = job.attempt.min(member.max_attempts);
+    message.headers.stamp(ours::DEAD_LETTER_ATTEMPTS, made.to_string());
     message.headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
     let target = Lane::new(&member.shared.config.prefix, &lane.stream.to_dead_letters(), 0);
     Sharded { shard: target.shard, command: append(&target.key, &message) }
 }
 
-/// The commands of a batch, each with the jobs that it settles.
+/// The commands of a batch, and for each job which of them settles it.
 fn commands(
     member: &Member,
+    lanes: &[Lane],
     batch: &[Job],
-    refused: &[Option<messaging_core::Error>],
-) -> (Vec<Sharded>, Vec<Vec<usize>>) {
+    refused: &Refused,
+) -> (Vec<Sharded>, Vec<Option<usize>>) {
     let mut commands = Vec::new();
-    let mut of = Vec::new();
-    let mut acked: Vec<Vec<usize>> = member.lanes().iter().map(|_| Vec::new()).collect();
-    for ((index, job), refused) in batch.iter().enumerate().zip(refused) {
-        let Some(lane) = member.lane(job.lane) else { continue };
+    let mut of = vec![None; batch.len()];
+    let mut acked: Vec<Vec<usize>> = lanes.iter().map(|_| Vec::new()).collect();
+    for ((index, job), of) in batch.iter().enumerate().zip(&mut of) {
         let (after, copy_failed) = match &job.how {
-            Settlement::Reject { .. } if refused.is_some() => (1_000, true),
+            Settlement::Reject { .. } if refused.contains_key(&index) => (1_000, true),
             Settlement::Ack | Settlement::Reject { .. } => {
                 if let Some(acked) = acked.get_mut(job.lane as usize) {
                     acked.push(index);
@@ -213,38 +233,37 @@ fn commands(
         if stays && matches!(job.how, Settlement::Release) {
             continue;
         }
+        let Some(lane) = lanes.get(job.lane as usize) else { continue };
         let script = if stays { KEEP } else { GIVE_BACK };
         let mut command = call(script, &[&lane.key, &lane.due(&member.group.name)]);
-        command.arg(&member.group.name).arg(&member.consumer).arg(job.id.to_string());
+        command.arg(&member.group.name).arg(&member.consumer).arg(job.id);
         command.arg(job.attempt).arg(after);
+        *of = Some(commands.len());
         commands.push(Sharded { shard: lane.shard, command });
-        of.push(vec![index]);
     }
-    for (lane, jobs) in (0..).zip(acked) {
-        let Some(place) = member.lane(lane).filter(|_| !jobs.is_empty()) else { continue };
-        let jobs_of = || jobs.iter().filter_map(|index| batch.get(*index));
-        let again = || jobs_of().filter(|job| job.attempt > 1).map(|job| job.id.to_string());
-        if again().next().is_some() {
-            for (name, key) in [
-                ("HDEL", place.suspects(&member.group.name)),
-                ("ZREM", place.due(&member.group.name)),
-            ] {
+    for (lane, indexes) in lanes.iter().zip(&acked).filter(|(_, indexes)| !indexes.is_empty()) {
+        let group = &member.group.name;
+        let jobs = || indexes.iter().filter_map(|index| batch.get(*index));
+        let again: Vec<EntryId> = jobs().filter(|job| job.attempt > 1).map(|job| job.id).collect();
+        if !again.is_empty() {
+            for (name, key) in [("HDEL", lane.suspects(group)), ("ZREM", lane.due(group))] {
                 let mut command = redis::cmd(name);
-                command.arg(key);
-                for id in again() {
-                    command.arg(id);
-                }
-                commands.push(Sharded { shard: place.shard, command });
-                of.push(Vec::new());
+                command.arg(key).arg(&again);
+                commands.push(Sharded { shard: lane.shard, command });
             }
         }
-        let mut command = redis::cmd("XACK");
-        command.arg(&place.key).arg(&member.group.name);
-        for job in jobs_of() {
-            command.arg(job.id.to_string());
+        for index in indexes {
+            if let Some(of) = of.get_mut(*index) {
+                *of = Some(commands.len());
+            }
         }
-        commands.push(Sharded { shard: place.shard, command });
-        of.push(jobs);
+        // An id takes 15 bytes or a few more.
+        let mut command = Cmd::with_capacity(3 + indexes.len(), 64 + 20 * indexes.len());
+        command.arg("XACK").arg(&lane.key).arg(group);
+        jobs().for_each(|job| {
+            command.arg(job.id);
+        });
+        commands.push(Sharded { shard: lane.shard, command });
     }
     (commands, of)
 }

@@ -29,7 +29,9 @@ pub(super) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
     group.open(&mut link, &shared.config.prefix, &shape_of(&patterns, spec.ordered)).await?;
     let prefetch = spec.prefetch.get() as usize;
     let desk = Desk::new(group.lanes.len(), prefetch, spec.prefetch_bytes, spec.ordered);
-    let (member, queue) = Member::new(Arc::clone(shared), group, consumer, patterns, desk);
+    let attempts = spec.max_attempts.get();
+    let (member, queue) =
+        Member::new(Arc::clone(shared), group, consumer, patterns, desk, attempts);
     shared.admit(&member)?;
     if shared.connector.is_cluster() {
         // The lanes are on different nodes, and one read can't wait at several.

@@ -35,7 +35,7 @@ struct Args {
     /// End with 1 if a target is not met
     #[arg(long)]
     check: bool,
-    /// Only rows whose name contains this
+    /// Only groups of rows whose name contains this
     #[arg(long, default_value = "", value_name = "FILTER")]
     row: String,
 }
@@ -52,12 +52,10 @@ const MEMORY: &[Part] = &[
     ("processes", processes::rows),
 ];
 
-const REDIS: &[Part] = &[("redis", redis::rows)];
-
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut table = Table::default();
-    let parts = if args.backend == "memory" { MEMORY } else { REDIS };
+    let parts = if args.backend == "memory" { MEMORY } else { redis::PARTS };
     for (name, measure) in parts.iter().filter(|(name, _)| name.contains(&args.row)) {
         eprintln!("measuring {name} …");
         table.rows.extend(measure());

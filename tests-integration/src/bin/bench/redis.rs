@@ -5,6 +5,8 @@
 mod bare;
 mod ours;
 
+use std::time::{Duration, Instant};
+
 use xtask::brokers::{Kind, Options, Private};
 
 use crate::cpu::Cpu;
@@ -18,18 +20,23 @@ const BATCH: usize = 512;
 /// How many pieces are on their way at once, on both sides.
 const IN_FLIGHT: usize = 4;
 
-pub(crate) fn rows() -> Vec<Row> {
+/// The groups of rows, each against a server of its own.
+pub(crate) const PARTS: &[crate::Part] = &[
+    ("XADD, confirmed", || throughput("XADD, confirmed", bare::publish, ours::publish)),
+    ("XREADGROUP and XACK", || throughput("XREADGROUP and XACK", bare::consume, ours::consume)),
+    ("PUBLISH and SUBSCRIBE", || throughput("PUBLISH and SUBSCRIBE", bare::pubsub, ours::pubsub)),
+    ("one confirmed publish at a time", latency),
+];
+
+fn start() -> (Private, String) {
     let options = Options::new(Kind::Redis).with_setting("appendonly", "no");
     let server = Private::start("bench", options).unwrap();
     let url = server.env().into_iter().find(|(name, _)| name == "REDIS_URL").unwrap().1;
-    let mut rows = Vec::new();
-    for (name, bare, ours) in [
-        ("XADD, confirmed", bare::publish as Work, ours::publish as Work),
-        ("XREADGROUP and XACK", bare::consume, ours::consume),
-        ("PUBLISH and SUBSCRIBE", bare::pubsub, ours::pubsub),
-    ] {
-        rows.extend(compare(name, &url, bare, ours));
-    }
+    (server, url)
+}
+
+fn latency() -> Vec<Row> {
+    let (_server, url) = start();
     let mut latencies = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         for (all, one) in latencies.iter_mut().zip([bare::latency, ours::latency]) {
@@ -39,24 +46,48 @@ pub(crate) fn rows() -> Vec<Row> {
     }
     let [bare, ours] = latencies;
     let ratio = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
-    rows.push(Row::new("one confirmed XADD at a time, p50, bare", "µs", bare));
-    rows.push(Row::new("one confirmed publish at a time, p50", "µs", ours));
-    rows.push(Row::new("  of bare", "×", ratio).target(Target::AtMost(1.2)));
-    rows
+    vec![
+        Row::new("one confirmed XADD at a time, p50, bare", "µs", bare),
+        Row::new("one confirmed publish at a time, p50", "µs", ours),
+        Row::new("  of bare", "×", ratio).target(Target::AtMost(1.2)),
+    ]
 }
 
-type Work = fn(String, usize) -> futures::future::BoxFuture<'static, std::time::Duration>;
+type Work = fn(String, usize) -> futures::future::BoxFuture<'static, Spent>;
+
+/// What the work took, without what was prepared for it.
+struct Spent {
+    took: Duration,
+    cpu: Duration,
+}
+
+struct Meter {
+    began: Instant,
+    cpu: Cpu,
+}
+
+impl Meter {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    fn start() -> Self {
+        Self { began: Instant::now(), cpu: Cpu::now() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    fn stop(self) -> Spent {
+        Spent { took: self.began.elapsed(), cpu: self.cpu.elapsed() }
+    }
+}
 
 /// The rate of both sides, and the processor time that each takes for a message.
-fn compare(name: &str, url: &str, bare: Work, ours: Work) -> Vec<Row> {
+fn throughput(name: &str, bare: Work, ours: Work) -> Vec<Row> {
+    let (_server, url) = start();
     let mut rates = [Vec::new(), Vec::new()];
     let mut costs = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         for (side, work) in [bare, ours].into_iter().enumerate() {
-            flush(url);
-            let cpu = Cpu::now();
-            let took = crate::runtime().block_on(work(url.to_owned(), MESSAGES));
-            let cost = cpu.elapsed().as_secs_f64() * 1e6 / MESSAGES as f64;
+            flush(&url);
+            let Spent { took, cpu } = crate::runtime().block_on(work(url.clone(), MESSAGES));
+            let cost = cpu.as_secs_f64() * 1e6 / MESSAGES as f64;
             rates.get_mut(side).unwrap().push(MESSAGES as f64 / took.as_secs_f64() / 1e3);
             costs.get_mut(side).unwrap().push(cost);
         }
@@ -75,7 +106,7 @@ fn compare(name: &str, url: &str, bare: Work, ours: Work) -> Vec<Row> {
 }
 
 /// The median in microseconds.
-fn median(mut all: Vec<std::time::Duration>) -> f64 {
+fn median(mut all: Vec<Duration>) -> f64 {
     all.sort_unstable();
     all.get(all.len() / 2).map_or(f64::NAN, |median| median.as_secs_f64() * 1e6)
 }

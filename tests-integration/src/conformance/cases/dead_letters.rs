@@ -54,7 +54,9 @@ async fn attempts_are_limited_by_the_group(stage: Stage) {
     }
     silence(&mut consumer).await;
     let kept = next(&mut dead_letters(&broker, "tasks").await).await;
-    assert!(kept.dead_letter().unwrap().reason.contains("2 attempts"));
+    let why = kept.dead_letter().unwrap();
+    assert!(why.reason.contains("2 attempts"), "{}", why.reason);
+    assert_eq!(why.attempts, 2, "the last one was made");
 }
 
 async fn an_undecodable_message_is_a_dead_letter_and_no_item(stage: Stage) {

@@ -94,6 +94,7 @@ async fn a_message_that_kills_its_worker_is_a_dead_letter_and_its_neighbours_are
     let why = kept.dead_letter().unwrap();
     assert_eq!((text(&kept), why.group), (DEADLY.to_owned(), "g"));
     assert!(why.reason.contains("4 attempts"), "{}", why.reason);
+    assert_eq!(why.attempts, 4);
     kept.ack();
     while handled.len() < 15 {
         handled.insert(body_of(&member.line().await.unwrap()).to_owned());

@@ -1,3 +1,4 @@
+mod listener;
 mod python;
 mod server;
 
@@ -5,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use messaging::redis::{PubSub, RedisConfig};
+use messaging::redis::{PubSub, RedisConfig, Streams};
 use messaging::{Broker, Feature, MessageId, Result};
 use xtask::brokers::{Kind, Options, Private, RedisMode};
 
-use self::server::{RedisServer, connect};
+use self::server::RedisServer;
 use crate::conformance::stage::IMPATIENCE;
 use crate::conformance::{Connecting, Harness, ServerNeed, Stage};
 
@@ -28,6 +29,18 @@ pub struct RedisHarness {
 enum Backend {
     PubSub,
     Streams,
+}
+
+impl Backend {
+    fn connect(self, config: RedisConfig) -> Connecting {
+        async move {
+            Ok(match self {
+                Self::PubSub => Broker::builder(PubSub::connect(config).await?),
+                Self::Streams => Broker::builder(Streams::connect(config).await?),
+            })
+        }
+        .boxed()
+    }
 }
 
 /// What Pub/Sub lacks, as it keeps nothing.
@@ -81,7 +94,9 @@ impl RedisHarness {
     }
 
     fn start(&self) -> Result<Arc<Private>, String> {
-        Ok(Arc::new(Private::start("conformance", self.options.clone())?))
+        let servers = Private::start("conformance", self.options.clone())?;
+        stay_in_place(&servers, self.mode)?;
+        Ok(Arc::new(servers))
     }
 
     fn shared(&self) -> Result<Arc<Private>, String> {
@@ -123,20 +138,44 @@ impl Harness for RedisHarness {
                 ServerNeed::Shared | ServerNeed::Nothing => self.shared()?,
             };
             let config = config(&servers, &MessageId::generate()).map_err(|e| e.to_string())?;
-            let server = RedisServer { servers, mode: self.mode, config: config.clone() };
-            let backend = self.backend;
-            let stage = Stage::new(self.lacks(), move || {
-                let config = config.clone();
-                match backend {
-                    Backend::PubSub => {
-                        async { Ok(Broker::builder(PubSub::connect(config).await?)) }.boxed()
-                    }
-                    Backend::Streams => connect(config),
-                }
-            });
+            let (backend, mode) = (self.backend, self.mode);
+            let server = RedisServer { servers, backend, mode, config: config.clone() };
+            let stage = Stage::new(self.lacks(), move || backend.connect(config.clone()));
             Ok(stage.with_server(Arc::new(server)))
         }
         .boxed()
+    }
+}
+
+/// Keeps replicas from taking over, however long a case ends or stops a server: failover loses what
+/// was not replicated, and is another subject.
+fn stay_in_place(servers: &Private, mode: RedisMode) -> Result<(), String> {
+    let call = |node: &str, args: &[&str]| {
+        let port = servers.address(node)?.port().to_string();
+        let mut command = servers.redis_cli(["-p", &port].iter().chain(args))?;
+        match server::output(&mut command)?.as_str() {
+            "OK" => Ok(()),
+            other => Err(format!("{node}: {other}")),
+        }
+    };
+    match mode {
+        RedisMode::Sentinel => {
+            let variables = servers.env();
+            let master = variables.iter().find(|(name, _)| name == "REDIS_SENTINEL_MASTER");
+            let (_, master) = master.ok_or("these servers have no name")?;
+            let nodes = servers.nodes();
+            let mut sentinels = nodes.iter().filter(|node| !servers.servers().contains(node));
+            let never = ["SENTINEL", "SET", master, "down-after-milliseconds", "3600000"];
+            sentinels.try_for_each(|node| call(node, &never))
+        }
+        RedisMode::Cluster => {
+            let never = ["CONFIG", "SET", "cluster-replica-no-failover", "yes"];
+            servers.servers().into_iter().try_for_each(|node| {
+                call(node, &never)?;
+                call(node, &["CONFIG", "REWRITE"])
+            })
+        }
+        RedisMode::Single => Ok(()),
     }
 }
 
@@ -145,7 +184,7 @@ pub(super) fn member() -> Connecting {
     async {
         let mut config = RedisConfig::from_env()?;
         config.dead_after = IMPATIENCE;
-        connect(config).await
+        Backend::Streams.connect(config).await
     }
     .boxed()
 }

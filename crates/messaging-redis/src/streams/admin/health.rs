@@ -8,11 +8,13 @@ use crate::config::Servers;
 use crate::connection::Link;
 use crate::wire::{array, bytes, text};
 
-pub(super) async fn health(shared: &Shared) -> Result<Health> {
-    let mut link = match shared.connector.command().await {
-        Ok(link) => link,
-        Err(error) => return Ok(Health::not_serving(error.to_string())),
-    };
+pub(super) async fn health(shared: &Shared) -> Health {
+    let asked = shared.connector.in_time(ask(shared)).await;
+    asked.unwrap_or_else(|error| Health::not_serving(error.to_string()))
+}
+
+async fn ask(shared: &Shared) -> Result<Health> {
+    let mut link = shared.connector.command().await?;
     let info = link.run(&redis::cmd("INFO"), "health").await?;
     let info = bytes(info).unwrap_or_default();
     let info = String::from_utf8_lossy(&info).into_owned();

@@ -36,7 +36,11 @@ impl Desk {
 
     pub(in super::super) fn end_reading(&self, lanes: &[u32]) {
         let mut state = self.lock();
-        state.reading.retain(|lane| !lanes.contains(lane));
+        for lane in lanes {
+            if let Some(at) = state.reading.iter().position(|read| read == lane) {
+                state.reading.swap_remove(at);
+            }
+        }
     }
 
     /// Whether a lane is being read at this moment.
@@ -96,7 +100,7 @@ impl Desk {
         let state = self.lock();
         let in_hand = state.lanes.get(number as usize).map_or(0, |lane| lane.in_hand);
         let reading = state.reading.contains(&number);
-        in_hand == 0 && !reading && !state.settling.keys().any(|(lane, _)| *lane == number)
+        in_hand == 0 && !reading && !state.ledger.is_settling(number)
     }
 
     /// A lane is no longer ours; what waits of it stays where it is for its next owner.
@@ -113,9 +117,7 @@ impl Desk {
             lane.epoch += 1;
             lane.in_hand = 0;
         }
-        let lost = state.in_hand.extract_if(|(lane, _), _| *lane == number);
-        let bytes: usize = lost.map(|(_, hand)| hand.message.bytes()).sum();
-        state.bytes -= bytes;
+        state.ledger.lose(number);
         state.events.push_back(Event::Lost(Lanes::from_iter([number])));
         state.wake();
     }

@@ -19,10 +19,9 @@ fn what_is_not_settled_at_the_server_takes_room() {
         let (number, attempt, message) = (0, 1, Arc::clone(&message));
         assert!(desk.fetched(vec![Fetched { lane: 0, number, id, attempt, message }]).is_empty());
         let Poll::Ready(Some(Ok(Event::Messages(got)))) = desk.poll(&cx) else { panic!() };
-        desk.settle(Settle::new(got[0].token, Settlement::Ack)).unwrap();
-        sent.push((0, id));
+        sent.push(desk.settle(Settle::new(got[0].token, Settlement::Ack)).unwrap().of.unwrap());
     }
     assert_eq!(sent.len(), 8);
-    desk.settled(&sent);
+    desk.settled(sent);
     assert_eq!(desk.wanted(), 4);
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -11,7 +11,7 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Client, Cmd, Pipeline, Value};
 use tokio::task::JoinSet;
 
-use super::{BATCH, IN_FLIGHT};
+use super::{BATCH, IN_FLIGHT, Meter, Spent};
 use crate::bare::body;
 
 const KEY: &str = "helixagent.tasks";
@@ -39,22 +39,22 @@ async fn fill(connection: &mut MultiplexedConnection, messages: usize) {
     }
 }
 
-pub(super) fn publish(url: String, messages: usize) -> BoxFuture<'static, Duration> {
+pub(super) fn publish(url: String, messages: usize) -> BoxFuture<'static, Spent> {
     async move {
         let connection = connect(&url).await;
-        let began = Instant::now();
+        let meter = Meter::start();
         let mut tasks = JoinSet::new();
         for _ in 0..IN_FLIGHT {
             let mut connection = connection.clone();
             tasks.spawn(async move { fill(&mut connection, messages / IN_FLIGHT).await });
         }
         tasks.join_all().await;
-        began.elapsed()
+        meter.stop()
     }
     .boxed()
 }
 
-pub(super) fn consume(url: String, messages: usize) -> BoxFuture<'static, Duration> {
+pub(super) fn consume(url: String, messages: usize) -> BoxFuture<'static, Spent> {
     async move {
         let mut connection = connect(&url).await;
         let mut create = redis::cmd("XGROUP");
@@ -63,7 +63,7 @@ pub(super) fn consume(url: String, messages: usize) -> BoxFuture<'static, Durati
         fill(&mut connection, messages).await;
         let mut settling = connect(&url).await;
         let work = async move {
-            let began = Instant::now();
+            let meter = Meter::start();
             let mut left = messages;
             let mut acks = JoinSet::new();
             while left > 0 {
@@ -79,7 +79,7 @@ pub(super) fn consume(url: String, messages: usize) -> BoxFuture<'static, Durati
             }
             acks.join_all().await;
             let _: Value = redis::cmd("PING").query_async(&mut settling).await.unwrap();
-            began.elapsed()
+            meter.stop()
         };
         tokio::spawn(work).await.unwrap()
     }
@@ -99,13 +99,13 @@ fn ids(answer: Value) -> Vec<Vec<u8>> {
         .collect()
 }
 
-pub(super) fn pubsub(url: String, messages: usize) -> BoxFuture<'static, Duration> {
+pub(super) fn pubsub(url: String, messages: usize) -> BoxFuture<'static, Spent> {
     async move {
         let client = Client::open(url.as_str()).unwrap();
         let mut subscriber = client.get_async_pubsub().await.unwrap();
         subscriber.subscribe("helixagent.tasks").await.unwrap();
         let connection = connect(&url).await;
-        let began = Instant::now();
+        let meter = Meter::start();
         let mut tasks = JoinSet::new();
         for _ in 0..IN_FLIGHT {
             let mut connection = connection.clone();
@@ -128,7 +128,7 @@ pub(super) fn pubsub(url: String, messages: usize) -> BoxFuture<'static, Duratio
             }
         });
         tasks.join_all().await;
-        began.elapsed()
+        meter.stop()
     }
     .boxed()
 }

@@ -3,18 +3,19 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging::redis::{PubSub, RedisConfig, Streams};
 use messaging::{
-    Broker, Bytes, ContentType, Heard, Message, Publisher, SendSpec, Subject, SubscribeSpec,
+    Broker, Bytes, Codec, ContentType, Encoded, Error, ErrorKind, Heard, Message, Payload,
+    Publisher, SendSpec, SubscribeSpec,
 };
 use tokio::task::JoinSet;
 
 use super::bare::JSON;
-use super::{BATCH, IN_FLIGHT};
+use super::{BATCH, IN_FLIGHT, Meter, Spent};
 use crate::bare::{BOUND, body};
 
 fn config(url: &str) -> RedisConfig {
@@ -44,25 +45,25 @@ async fn fill(publisher: &Publisher<Bytes>, messages: usize) {
     tasks.join_all().await;
 }
 
-pub(super) fn publish(url: String, messages: usize) -> BoxFuture<'static, Duration> {
+pub(super) fn publish(url: String, messages: usize) -> BoxFuture<'static, Spent> {
     async move {
         let (broker, publisher) = streams(&url).await;
-        let began = Instant::now();
+        let meter = Meter::start();
         fill(&publisher, messages).await;
-        let took = began.elapsed();
+        let spent = meter.stop();
         broker.close().await.unwrap();
-        took
+        spent
     }
     .boxed()
 }
 
-pub(super) fn consume(url: String, messages: usize) -> BoxFuture<'static, Duration> {
+pub(super) fn consume(url: String, messages: usize) -> BoxFuture<'static, Spent> {
     async move {
         // What is measured is consuming, so the bare client fills the stream on both sides.
         let (broker, _) = streams(&url).await;
         super::bare::publish(url.clone(), messages).await;
         let work = async move {
-            let began = Instant::now();
+            let meter = Meter::start();
             let spec = SubscribeSpec::group("g", ["tasks.#"]).unwrap();
             let prefetch = NonZeroU32::new(4 * BATCH as u32).unwrap();
             let mut consumer = broker.subscribe::<Bytes>(spec.prefetch(prefetch)).await.unwrap();
@@ -72,34 +73,43 @@ pub(super) fn consume(url: String, messages: usize) -> BoxFuture<'static, Durati
             drop(consumer);
             // Closing waits until every ack is at the server.
             broker.close().await.unwrap();
-            began.elapsed()
+            meter.stop()
         };
         tokio::spawn(work).await.unwrap()
     }
     .boxed()
 }
 
-pub(super) fn pubsub(url: String, messages: usize) -> BoxFuture<'static, Duration> {
+/// JSON that is written already, as the bare client has it.
+struct Written(&'static str);
+
+impl Payload for Written {
+    const STREAM: Option<&'static str> = None;
+
+    fn encode(&self, _: Codec) -> messaging::Result<Encoded<'_>> {
+        Ok(Encoded::new(Bytes::from_static(self.0.as_bytes()), ContentType::Json))
+    }
+
+    fn decode(message: &Message) -> messaging::Result<Self> {
+        Err(Error::new(ErrorKind::Undecodable, format!("{} is not read here", message.id)))
+    }
+}
+
+pub(super) fn pubsub(url: String, messages: usize) -> BoxFuture<'static, Spent> {
     async move {
         let driver = PubSub::connect(config(&url)).await.unwrap();
         let broker = Broker::builder(driver).window(BOUND, 64 << 20).open().await.unwrap();
         let spec = SubscribeSpec::broadcast(["tasks"]).unwrap();
         let mut listener = broker.listen::<Bytes>(spec).await.unwrap();
-        let publisher = broker.publisher::<Bytes>(SendSpec::to("tasks").unwrap()).await.unwrap();
-        let began = Instant::now();
+        let publisher = broker.publisher::<Written>(SendSpec::to("tasks").unwrap()).await.unwrap();
+        let meter = Meter::start();
         let mut tasks = JoinSet::new();
         for _ in 0..IN_FLIGHT {
             let publisher = publisher.clone();
             tasks.spawn(async move {
                 for _ in 0..messages / IN_FLIGHT / BATCH {
-                    let mut pending = Vec::with_capacity(BATCH);
-                    for _ in 0..BATCH {
-                        let message = Message::new(Subject::from_static("tasks"), JSON)
-                            .with_content_type(ContentType::Json);
-                        pending.push(publisher.enqueue_message(message).await.unwrap());
-                    }
-                    for outcome in pending {
-                        outcome.await.unwrap();
+                    for outcome in publisher.publish_all((0..BATCH).map(|_| Written(JSON))).await {
+                        outcome.unwrap();
                     }
                 }
             });
@@ -115,9 +125,9 @@ pub(super) fn pubsub(url: String, messages: usize) -> BoxFuture<'static, Duratio
             }
         });
         tasks.join_all().await;
-        let took = began.elapsed();
+        let spent = meter.stop();
         broker.close().await.unwrap();
-        took
+        spent
     }
     .boxed()
 }

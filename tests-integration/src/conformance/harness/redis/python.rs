@@ -12,6 +12,15 @@ client = kind(host=os.environ['REDIS_HOST'], port=int(os.environ['REDIS_PORT']),
               password=os.environ['REDIS_PASSWORD'])
 if sys.argv[1] == 'write':
     client.xadd(sys.argv[2], {'body': sys.argv[3]})
+elif sys.argv[1] == 'publish':
+    client.publish(sys.argv[2], sys.argv[3])
+elif sys.argv[1] == 'listen':
+    listener = client.pubsub()
+    listener.subscribe(sys.argv[2])
+    for push in listener.listen():
+        data = push['data'] if push['type'] == 'message' else b'1'
+        sys.stdout.buffer.write(b'\\n'.join([push['type'].encode(), push['channel'], data, b'']))
+        sys.stdout.buffer.flush()
 else:
     for _, fields in client.xrange(sys.argv[2]):
         sys.stdout.buffer.write(fields[b'body'] + b'\\n')
@@ -23,25 +32,31 @@ static INSTALLING: Mutex<()> = Mutex::new(());
 /// Makes sure that Python is there with its library.
 pub(super) fn install() -> Result<(), String> {
     let _installing = INSTALLING.lock();
-    if run(&["-c", "import redis"], &[]).is_ok() {
+    if run(&["-c", "import redis"]).is_ok() {
         return Ok(());
     }
     let place = place();
     let place = place.to_string_lossy();
-    run(&["-m", "pip", "install", "--quiet", "--target", &place, "redis"], &[])
+    run(&["-m", "pip", "install", "--quiet", "--target", &place, "redis"])
         .map_err(|error| format!("Python's redis client can't be installed: {error}"))?;
-    run(&["-c", "import redis"], &[]).map(drop)
+    run(&["-c", "import redis"]).map(drop)
 }
 
-pub(super) fn call(args: &[&str], variables: &[(String, String)]) -> Result<String, String> {
-    let args: Vec<&str> = ["-c", PROGRAM].iter().chain(args).copied().collect();
-    run(&args, variables)
+/// The program, ready to run.
+pub(super) fn command(args: &[&str], variables: &[(String, String)]) -> Command {
+    let mut command = python(&["-c", PROGRAM]);
+    command.args(args).envs(variables.iter().cloned());
+    command
 }
 
-fn run(args: &[&str], variables: &[(String, String)]) -> Result<String, String> {
+fn run(args: &[&str]) -> Result<String, String> {
+    super::server::output(&mut python(args))
+}
+
+fn python(args: &[&str]) -> Command {
     let mut command = Command::new("python3");
-    command.args(args).env("PYTHONPATH", place()).envs(variables.iter().cloned());
-    super::server::output(&mut command)
+    command.args(args).env("PYTHONPATH", place());
+    command
 }
 
 fn place() -> PathBuf {

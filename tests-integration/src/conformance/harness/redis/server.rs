@@ -3,13 +3,12 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use futures::FutureExt;
-use messaging::Broker;
+use messaging::redis::RedisConfig;
 use messaging::redis::config::{Address, Servers};
-use messaging::redis::{RedisConfig, Streams};
 use xtask::brokers::{Private, RedisMode};
 
-use super::python;
+use super::listener::ForeignListener;
+use super::{Backend, python};
 use crate::conformance::stage::IMPATIENCE;
 use crate::conformance::{Connecting, Foreign, Server};
 
@@ -20,15 +19,17 @@ const NOWHERE: (&str, u16) = ("127.0.0.1", 1);
 #[derive(Debug)]
 pub(super) struct RedisServer {
     pub(super) servers: Arc<Private>,
+    pub(super) backend: Backend,
     pub(super) mode: RedisMode,
     pub(super) config: RedisConfig,
 }
 
 impl RedisServer {
-    /// The servers that hold the data: the first ones, as nothing has failed over.
+    /// The servers that clients talk to: all of a cluster, as every one of them passes on what is
+    /// published, and else the first, as nothing fails over.
     fn each(&self, call: impl Fn(&Private, &str) -> Result<(), String>) -> Result<(), String> {
-        let count = if self.mode == RedisMode::Cluster { 3 } else { 1 };
         let all = self.servers.servers();
+        let count = if self.mode == RedisMode::Cluster { all.len() } else { 1 };
         all.into_iter().take(count).try_for_each(|node| call(&self.servers, node))
     }
 
@@ -36,8 +37,13 @@ impl RedisServer {
         output(&mut self.servers.redis_cli(args)?)
     }
 
-    fn key(&self, stream: &str) -> String {
-        format!("{}.{stream}", self.config.prefix)
+    fn python(&self, args: &[&str]) -> Result<String, String> {
+        output(&mut python::command(args, &self.servers.env()))
+    }
+
+    /// The key of a stream, and the channel of a subject.
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.config.prefix)
     }
 }
 
@@ -62,6 +68,17 @@ impl Server for RedisServer {
         self.each(|servers, node| servers.resume(node))
     }
 
+    fn cut(&self) -> Result<(), String> {
+        self.each(|servers, node| {
+            let port = servers.address(node)?.port().to_string();
+            for kind in ["normal", "pubsub"] {
+                let args = ["-p", &port, "CLIENT", "KILL", "TYPE", kind];
+                output(&mut servers.redis_cli(args)?)?;
+            }
+            Ok(())
+        })
+    }
+
     fn has(&self, client: Foreign) -> Result<(), String> {
         match client {
             Foreign::Tool => Ok(()),
@@ -69,13 +86,40 @@ impl Server for RedisServer {
         }
     }
 
-    fn write(&self, client: Foreign, stream: &str, body: &str) -> Result<(), String> {
-        let key = self.key(stream);
-        match client {
-            Foreign::Tool => self.cli(&["XADD", &key, "*", "body", body]),
-            Foreign::Python => python::call(&["write", &key, body], &self.servers.env()),
+    fn write(&self, client: Foreign, subject: &str, body: &str) -> Result<(), String> {
+        let (stream, _) = subject.split_once('.').unwrap_or((subject, ""));
+        let (key, channel) = (self.key(stream), self.key(subject));
+        match (client, self.backend) {
+            (Foreign::Tool, Backend::Streams) => self.cli(&["XADD", &key, "*", "body", body]),
+            (Foreign::Tool, Backend::PubSub) => self.cli(&["PUBLISH", &channel, body]),
+            (Foreign::Python, Backend::Streams) => self.python(&["write", &key, body]),
+            (Foreign::Python, Backend::PubSub) => self.python(&["publish", &channel, body]),
         }
         .map(drop)
+    }
+
+    fn overhear(
+        &self,
+        client: Foreign,
+        subject: &str,
+        count: usize,
+        publish: &dyn Fn(),
+    ) -> Result<Vec<String>, String> {
+        let key = self.key(subject);
+        let mut command = match (self.backend, client) {
+            (Backend::Streams, _) => {
+                publish();
+                let (stream, _) = subject.split_once('.').unwrap_or((subject, ""));
+                return self.read(client, stream);
+            }
+            (Backend::PubSub, Foreign::Tool) => self.servers.redis_cli(["SUBSCRIBE", &key])?,
+            (Backend::PubSub, Foreign::Python) => {
+                python::command(&["listen", &key], &self.servers.env())
+            }
+        };
+        let mut listener = ForeignListener::start(&mut command)?;
+        publish();
+        (0..count).map(|_| listener.next()).collect()
     }
 
     fn read(&self, client: Foreign, stream: &str) -> Result<Vec<String>, String> {
@@ -83,7 +127,7 @@ impl Server for RedisServer {
         match client {
             Foreign::Tool => bodies(&self.cli(&["--json", "XRANGE", &key, "-", "+"])?),
             Foreign::Python => {
-                let all = python::call(&["read", &key], &self.servers.env())?;
+                let all = self.python(&["read", &key])?;
                 Ok(all.lines().map(str::to_owned).collect())
             }
         }
@@ -107,7 +151,7 @@ impl Server for RedisServer {
     }
 
     fn with_password(&self, password: &str) -> Connecting {
-        connect(self.config.clone().with_password(password))
+        self.backend.connect(self.config.clone().with_password(password))
     }
 
     fn to_nobody(&self) -> (Connecting, String) {
@@ -120,13 +164,13 @@ impl Server for RedisServer {
             Servers::Cluster(_) => Servers::Cluster(vec![nobody]),
             _ => Servers::Node(nobody),
         };
-        (connect(self.config.clone().with_servers(servers)), address)
+        (self.backend.connect(self.config.clone().with_servers(servers)), address)
     }
 
     fn impatiently(&self) -> Connecting {
         let mut config = self.config.clone();
         config.dead_after = IMPATIENCE;
-        connect(config)
+        self.backend.connect(config)
     }
 
     fn variables(&self) -> Vec<(String, String)> {
@@ -134,10 +178,6 @@ impl Server for RedisServer {
         all.push(("REDIS_PREFIX".to_owned(), self.config.prefix.clone()));
         all
     }
-}
-
-pub(super) fn connect(config: RedisConfig) -> Connecting {
-    async { Ok(Broker::builder(Streams::connect(config).await?)) }.boxed()
 }
 
 /// The field `body` of each entry, as `redis-cli --json` shows them.
