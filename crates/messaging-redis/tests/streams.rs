@@ -3,7 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
+    clippy::print_stdout,
     reason = "tests fail by panicking and say why they are ignored"
 )]
 #![allow(dead_code, reason = "the server can do more than these tests need")]
@@ -11,15 +11,33 @@
 #[path = "support/server.rs"]
 mod server;
 
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use libtest_mimic::{Arguments, Trial};
 use messaging_core::observe::{Notice, Observer};
 use messaging_core::{Broker, Bytes, Message, Received};
 use messaging_redis::Streams;
+use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
 use self::server::Server;
+
+fn main() -> ExitCode {
+    // A missing server is a failure in CI, and elsewhere a reason to ignore.
+    let missing = server::missing().filter(|_| std::env::var_os("CI").is_none());
+    if let Some(reason) = &missing {
+        println!("ignored: {reason}");
+    }
+    let name = "what_is_settled_while_a_connection_comes_back_is_not_told_as_missed";
+    let trial = Trial::test(name, || {
+        Runtime::new()?.block_on(settled_meanwhile());
+        Ok(())
+    });
+    let trial = trial.with_ignored_flag(missing.is_some());
+    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit_code()
+}
 
 #[derive(Debug, Default)]
 struct Notices(Mutex<Vec<Notice>>);
@@ -33,9 +51,8 @@ impl Observer for Notices {
 /// How often the connections are lost: each time, some settlement was under way.
 const LOSSES: usize = 40;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_settled_while_a_connection_comes_back_is_not_told_as_missed() {
-    let Some(server) = Server::start(&[]).await else { return };
+async fn settled_meanwhile() {
+    let server = Server::start(&[]).await;
     let notices = Arc::new(Notices::default());
     let observer: Arc<dyn Observer> = Arc::<Notices>::clone(&notices);
     let driver = Streams::connect(server.config()).await.unwrap();
