@@ -58,6 +58,9 @@ pub(crate) struct Reason {
     pub(crate) text: String,
 }
 
+/// How long the log says nothing more of an outage that it has been told of.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// One supervised connection. It reconnects until it is closed.
 pub(crate) struct Link {
     state: watch::Sender<State>,
@@ -157,6 +160,8 @@ impl Link {
         let mut backoff = Backoff::default();
         let mut next = Some(first);
         let mut epoch = 0;
+        // When the log was last told that there is no connection.
+        let mut told = Instant::now();
         while !self.closing.is_cancelled() {
             let opened = match next.take() {
                 Some(opened) => opened,
@@ -168,7 +173,10 @@ impl Link {
                     match connector.connect(Instant::now() + connector.timeout()).await {
                         Ok(opened) => opened,
                         Err(error) => {
-                            tracing::warn!(address = self.address, %error, "reconnecting failed");
+                            if told.elapsed() >= QUIET {
+                                told = Instant::now();
+                                tracing::warn!(address = self.address, %error, "reconnecting failed");
+                            }
                             self.state.send_replace(State::Down(Reason::of(&error)));
                             continue;
                         }
@@ -186,6 +194,7 @@ impl Link {
             }
             let why = session.why();
             tracing::warn!(address = session.address(), role = ?self.role, epoch, why, "disconnected");
+            told = Instant::now();
             self.state.send_replace(State::Down(Reason::new(ErrorKind::Unavailable, why)));
             session.take_down();
             // A server that accepts and at once ends connections is not met without pause.

@@ -1,6 +1,7 @@
 //! Copies: what brings a message back to its group, or to the dead letters, before its original is
 //! acked.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use messaging_core::headers::ours;
@@ -72,7 +73,8 @@ fn prepare(member: &Member, copy: &Copy) -> messaging_core::Result<Publish> {
         }
         (Target::DeadLetters { reason }, _) => {
             let message = dead_letter(member, copy, reason);
-            (names.dead_letter_exchange(), wire::outgoing(&message, Marks::default())?)
+            let marks = Marks { copy: unique(), ..Marks::default() };
+            (names.dead_letter_exchange(), wire::outgoing(&message, marks)?)
         }
         (Target::Group | Target::Tier(_) | Target::Suspects, None) => {
             let text = "only a group takes copies back";
@@ -84,7 +86,12 @@ fn prepare(member: &Member, copy: &Copy) -> messaging_core::Result<Publish> {
 }
 
 fn marks(copy: &Copy) -> Marks {
-    Marks { attempts: copy.attempt.saturating_sub(1), ..Marks::default() }
+    Marks { attempts: copy.attempt.saturating_sub(1), is_suspect: false, copy: unique() }
+}
+
+/// What tells one copy of a message from the others.
+fn unique() -> u64 {
+    (RandomState::new().build_hasher().finish() >> 1).max(1)
 }
 
 fn counted(copy: &Copy) -> messaging_core::Result<wire::Outbound> {

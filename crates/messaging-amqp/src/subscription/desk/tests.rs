@@ -19,7 +19,7 @@ fn message(body: &str) -> Arc<Message> {
 }
 
 fn arrival(body: &str, returns: u32) -> Arrival {
-    Arrival { message: Some(message(body)), attempt: 1, returns }
+    Arrival { message: Some(message(body)), attempt: 1, returns, copy: 0 }
 }
 
 fn arrive(desk: &Desk, bodies: &[&str], returns: u32) {
@@ -117,6 +117,22 @@ fn a_copy_that_was_on_its_way_is_made_once() {
 }
 
 #[test]
+fn a_retry_that_comes_back_from_another_member_is_not_its_acked_original() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["a"], 0);
+    let held = take(&desk);
+    desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
+    let copy = desk.take_work().copies.pop().unwrap();
+    desk.copied(copy.lane, copy.of);
+    assert_eq!(acks(&desk).len(), 1);
+    desk.disconnected(MAIN);
+    let again = Arrival { attempt: 2, copy: 7, ..arrival("a", 1) };
+    desk.arrived(MAIN, desk.epoch(MAIN), vec![again]);
+    assert_eq!(shown(&take(&desk)), of(&[("a", 3)]));
+    assert!(acks(&desk).is_empty(), "nobody has handled it");
+}
+
+#[test]
 fn what_others_returned_counts_and_is_tried_alone_the_second_time() {
     let desk = desk(9, BY_COPY);
     arrive(&desk, &["once"], 1);
@@ -152,7 +168,7 @@ fn an_ordered_group_keeps_what_is_behind_a_retry() {
     let desk = desk(9, ORDERED);
     let keyed = |body: &str, key: &str| {
         let message = Message::clone(&message(body)).with_key(key.to_owned());
-        Arrival { message: Some(Arc::new(message)), attempt: 1, returns: 0 }
+        Arrival { message: Some(Arc::new(message)), attempt: 1, returns: 0, copy: 0 }
     };
     desk.arrived(MAIN, 0, vec![keyed("a1", "a"), keyed("a2", "a"), keyed("b1", "b")]);
     let held = take(&desk);
