@@ -35,6 +35,19 @@ impl Brokers {
         Ok(command)
     }
 
+    /// Where the other brokers of a Kafka cluster connect to a node: the listener that clients do
+    /// not use.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node, or this is no Kafka.
+    pub fn address_between(&self, node: &str) -> Result<SocketAddr, String> {
+        match self.kind() {
+            Kind::Kafka => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, self.node(node)?.second))),
+            other => Err(format!("{} has no listener between brokers", other.name())),
+        }
+    }
+
     /// A tool of Kafka's, as `kafka-NAME.sh`, connected to the brokers.
     ///
     /// # Errors
