@@ -8,9 +8,8 @@ use messaging_core::headers::ours;
 use messaging_core::{ErrorKind, Message, Settled};
 use tokio::time::{Instant, sleep};
 
-use super::desk::{Copy, Target};
+use super::desk::{Copied, Copy, Target};
 use super::member::{Member, declare};
-use super::ring::Alias;
 use super::source::Source;
 use crate::backoff::Backoff;
 use crate::confirms::{Outcome, Publish};
@@ -21,7 +20,7 @@ use crate::wire::{self, Marks};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Publishes a copy until it is confirmed, under the same id. Nothing once that can't be any more.
-pub(super) async fn publish(member: &Member, copy: Copy) -> Option<(u32, Alias)> {
+pub(super) async fn publish(member: &Member, copy: Copy) -> Option<Copied> {
     let mut backoff = Backoff::default();
     loop {
         match attempt(member, &copy).await {
@@ -42,7 +41,8 @@ pub(super) async fn publish(member: &Member, copy: Copy) -> Option<(u32, Alias)>
     if let Some(confirm) = copy.confirm {
         confirm.resolve(Ok(Settled::Durable));
     }
-    Some((copy.lane, copy.of))
+    let moved = copy.to == Target::Suspects;
+    Some(Copied { lane: copy.lane, of: copy.of, moved })
 }
 
 async fn attempt(member: &Member, copy: &Copy) -> Outcome {

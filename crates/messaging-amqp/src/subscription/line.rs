@@ -44,6 +44,14 @@ impl Line {
         Ok(Self { lane, epoch, queue, channel, events, deliveries, ended: false, tag })
     }
 
+    /// Consumes another queue, which is empty, under the same tag.
+    pub(super) async fn stand_in(&mut self, empty: &str, deadline: Instant) -> Result<(), Fault> {
+        let consumed =
+            self.channel.consume(empty, &self.tag, false, FieldTable::new(), deadline).await?;
+        self.deliveries = consumed.1;
+        Ok(())
+    }
+
     /// Asks the server to send no more. What it has sent still comes.
     pub(super) async fn cancel(&self, deadline: Instant) {
         // A channel that is lost sends nothing either.
