@@ -129,7 +129,7 @@ pub(crate) async fn configs(cluster: &Cluster, name: &str) -> Result<BTreeMap<St
         .with_resource_name(StrBytes::from_string(name.to_owned()))
         .with_configuration_keys(None);
     let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let answer = cluster.any().await?.call(&request, cluster.deadline()).await?;
+    let answer = cluster.ask(&request).await?;
     let Some(result) = answer.results.into_iter().next() else {
         return Err(failed(-1, None, name));
     };
