@@ -44,6 +44,17 @@ impl Line {
         Ok(Self { lane, epoch, queue, channel, events, deliveries, ended: false, tag })
     }
 
+    /// Waits until the server has written something after our last acks, by consuming an empty queue for
+    /// a moment: what it sends for those acks is here by then.
+    pub(super) async fn settle_down(&self, empty: &str, deadline: Instant) -> Result<(), Fault> {
+        for _ in 0..2 {
+            let consumed = self.channel.consume(empty, "", false, FieldTable::new(), deadline);
+            let (tag, _) = consumed.await?;
+            self.channel.cancel(&tag, deadline).await?;
+        }
+        Ok(())
+    }
+
     /// Consumes another queue, which is empty, under the same tag.
     pub(super) async fn stand_in(&mut self, empty: &str, deadline: Instant) -> Result<(), Fault> {
         let consumed =

@@ -367,12 +367,18 @@ fn take_in(member: &Member, line: &Line, buffer: &mut Vec<amqprs::channel::Consu
 
 /// Asks for no more deliveries, and takes in those that were on their way.
 ///
-/// The server may send some after its answer, and the client library keeps those for a consumer of
-/// the same tag only. So there is one, of the marker, in which nothing ever is.
+/// A quorum queue returns what it sends to a consumer that is gone by then, and counts that; so the
+/// server is first given time for our last acks, after which it has no room to send more. A classic
+/// queue may send some after its answer, and the client library keeps those for a consumer of the same
+/// tag only; so there is one. Both times the marker is consumed, in which nothing ever is.
 async fn leave(member: &Member, lines: &mut [Line]) {
     let deadline = Instant::now() + member.shared.config.timeout;
     let marker = member.source.marker(&member.shared.names);
     for line in lines {
+        if let Some(marker) = &marker {
+            // A channel that is lost sends nothing either.
+            line.settle_down(marker, deadline).await.ok();
+        }
         line.cancel(deadline).await;
         let mut all = Vec::new();
         while line.deliveries.recv_many(&mut all, BATCH).await > 0 {
