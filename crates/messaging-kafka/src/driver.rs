@@ -7,8 +7,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging_core::driver::{Driver, Facets, Scope, Sender, Subscription};
 use messaging_core::{
-    Capabilities, Error, ErrorKind, Feature, Result, SendSpec, StreamName, SubscribeSpec, Support,
-    Topology,
+    Capabilities, Error, ErrorKind, Feature, GroupName, Result, SendSpec, StreamName,
+    SubscribeSpec, Support, Topology,
 };
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -141,6 +141,22 @@ impl Shared {
         match stream.is_dead_letters() {
             false => format!("{prefix}.{}", stream.name()),
             true => format!("{prefix}.dlq.{}", stream.name()),
+        }
+    }
+
+    /// The name of a group at the brokers: its own, so that their tools show what an application
+    /// says, and behind another prefix than the usual one that of the application too, as a cluster
+    /// has one namespace for all. A stream's dead letters are another group's business than the
+    /// stream; neither name can hold a dot.
+    pub(crate) fn group_id(&self, name: &GroupName, dead_letters: Option<&StreamName>) -> String {
+        let prefix = &self.config.prefix;
+        let own = match prefix.as_str() {
+            KafkaConfig::PREFIX => name.to_string(),
+            prefix => format!("{prefix}.group.{name}"),
+        };
+        match dead_letters {
+            None => own,
+            Some(stream) => format!("{own}.dlq.{}", stream.name()),
         }
     }
 

@@ -114,9 +114,10 @@ pub(super) async fn delete(shared: &Shared, target: &Target) -> Result<()> {
 }
 
 async fn delete_group(shared: &Shared, name: &GroupName) -> Result<()> {
-    let id = shared.cluster.coordinator(name.as_str()).await?;
+    let group = shared.group_id(name, None);
+    let id = shared.cluster.coordinator(&group).await?;
     let request = DeleteGroupsRequest::default()
-        .with_groups_names(vec![GroupId(StrBytes::from_string(name.as_str().to_owned()))]);
+        .with_groups_names(vec![GroupId(StrBytes::from_string(group))]);
     let connection = shared.cluster.broker(id).await?;
     let answer = connection.call(&request, shared.cluster.deadline()).await?;
     match answer.results.first().map_or(-1, |result| result.error_code) {
