@@ -47,6 +47,8 @@ pub(crate) struct Desk {
 pub(super) struct Limits {
     pub(super) prefetch: NonZeroU32,
     pub(super) bytes: Option<usize>,
+    /// How many the server leaves unsettled at most, so that it knows of every ack before.
+    pub(super) fetched: u16,
 }
 
 /// How a message comes again that was not settled for good.
@@ -146,7 +148,7 @@ impl Desk {
     pub(super) fn new(lanes: usize, limits: Limits, returning: Returning) -> Self {
         let lane = || Lane {
             epoch: 0,
-            ring: Ring::new(u64::from(limits.prefetch.get()).min(MOST_REMEMBERED)),
+            ring: Ring::new(u64::from(limits.fetched).min(MOST_REMEMBERED)),
             order: Order::default(),
             past: Past::default(),
         };

@@ -9,7 +9,7 @@ const BY_COPY: Returning = Returning::AsCopy { trial_after: 2 };
 const ORDERED: Returning = Returning::InPlace { keyed: true, keeps_rejected: false };
 
 fn desk(prefetch: u32, returning: Returning) -> Desk {
-    let limits = Limits { prefetch: NonZeroU32::new(prefetch).unwrap(), bytes: None };
+    let limits = Limits { prefetch: NonZeroU32::new(prefetch).unwrap(), bytes: None, fetched: 9 };
     Desk::new(2, limits, returning)
 }
 
@@ -127,7 +127,7 @@ fn a_retry_that_comes_back_from_another_member_is_not_its_acked_original() {
     let held = take(&desk);
     desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
     let copy = desk.take_work().copies.pop().unwrap();
-    desk.copied(copy.lane, copy.of);
+    desk.copied(done(&copy));
     assert_eq!(acks(&desk).len(), 1);
     desk.disconnected(MAIN);
     let again = Arrival { attempt: 2, copy: 7, ..arrival("a", 1) };
@@ -160,8 +160,8 @@ fn leaving_gives_back_what_nobody_started_and_waits_for_the_rest() {
     desk.leave();
     let copy = desk.take_work().copies.pop().unwrap();
     assert_eq!(
-        (copy.to, copy.attempt, &copy.message.body[..]),
-        (Target::Group, 1, &b"waiting"[..])
+        (&copy.to, copy.attempt, &copy.message.body[..]),
+        (&Target::Group, 1, &b"waiting"[..])
     );
     desk.copied(done(&copy));
     assert!(!desk.is_done());
@@ -200,6 +200,21 @@ fn a_lost_lane_of_an_ordered_group_begins_anew_and_knows_what_had_failed() {
     assert!(desk.settle(Settle::new(held[0].token, Settlement::Ack)).is_err());
     arrive(&desk, &["a"], 1);
     assert_eq!(shown(&take(&desk)), of(&[("a", 2)]));
+}
+
+#[test]
+fn an_ordered_group_knows_its_acks_as_long_as_the_server_may_not() {
+    let desk = desk(1, ORDERED);
+    for body in ["a", "b", "c"] {
+        arrive(&desk, &[body], 0);
+        let held = take(&desk);
+        desk.settle(Settle::new(held[0].token, Settlement::Ack)).unwrap();
+        assert_eq!(acks(&desk).len(), 1);
+    }
+    desk.disconnected(MAIN);
+    arrive(&desk, &["a", "b", "c"], 1);
+    assert!(take(&desk).is_empty(), "they were handled");
+    assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((3, true)), single: vec![] })]);
 }
 
 #[test]
