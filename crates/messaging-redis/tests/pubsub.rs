@@ -11,13 +11,15 @@
 
 #[path = "support/server.rs"]
 mod server;
+#[macro_use]
+#[path = "support/trials.rs"]
+mod trials;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use libtest_mimic::{Arguments, Trial};
 use messaging_core::driver::Scope;
 use messaging_core::observe::{Notice, Observer};
 use messaging_core::{
@@ -26,28 +28,12 @@ use messaging_core::{
 };
 use messaging_redis::config::{Address, Format, Servers};
 use messaging_redis::{PubSub, RedisConfig};
-use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use self::server::{PASSWORD, Server, free_port};
 
-/// One test for each function.
-macro_rules! trials {
-    ($($name:ident),* $(,)?) => {
-        vec![$(Trial::test(stringify!($name), || {
-            Runtime::new()?.block_on($name());
-            Ok(())
-        })),*]
-    };
-}
-
 fn main() -> ExitCode {
-    // A missing server is a failure in CI, and elsewhere a reason to ignore.
-    let missing = server::missing().filter(|_| std::env::var_os("CI").is_none());
-    if let Some(reason) = &missing {
-        println!("ignored: {reason}");
-    }
-    let trials = trials![
+    trials::run(trials![
         a_task_is_exactly_its_json_to_any_client_both_ways,
         what_json_alone_cannot_say_travels_in_an_envelope,
         a_receipt_tells_whether_anybody_was_there,
@@ -56,9 +42,7 @@ fn main() -> ExitCode {
         what_needs_something_kept_is_refused_with_a_hint,
         a_cluster_is_joined_at_the_first_node_that_answers,
         who_gives_no_password_or_a_wrong_one_is_denied_at_the_named_address,
-    ];
-    let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some()));
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    ])
 }
 
 /// How long something that must come may take.
