@@ -19,7 +19,7 @@ use crate::cluster::Cluster;
 use crate::config::KafkaConfig;
 use crate::error::closed;
 use crate::sender::KafkaSender;
-use crate::subscription;
+use crate::subscription::{self, Member};
 use crate::write::Writer;
 
 /// A connection to a Kafka cluster.
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) dead: CancellationToken,
     topology: RwLock<Arc<Topology>>,
     senders: Mutex<Vec<Weak<KafkaSender>>>,
+    /// The subscriptions, for whoever counts what they have in hand.
+    members: Mutex<Vec<Weak<Member>>>,
 }
 
 impl Kafka {
@@ -73,6 +75,7 @@ impl Kafka {
             dead: dead.clone(),
             topology: RwLock::default(),
             senders: Mutex::default(),
+            members: Mutex::default(),
         });
         let dropped = CancellationToken::new();
         shared.tasks.spawn(bury(dropped.clone(), shared.closing.clone(), dead));
@@ -82,14 +85,12 @@ impl Kafka {
     }
 
     /// What it can do, whichever cluster it is connected to.
-    pub const CAPABILITIES: Capabilities = Capabilities::all()
-        .with(Feature::Lag, Support::Unsupported, NOT_YET)
-        .with(Feature::ReadRange, Support::Unsupported, NOT_YET)
-        .with(Feature::Priority, Support::Unsupported, "a partition has one order");
+    pub const CAPABILITIES: Capabilities = Capabilities::all().with(
+        Feature::Priority,
+        Support::Unsupported,
+        "a partition has one order",
+    );
 }
-
-/// What is said of what comes later.
-const NOT_YET: &str = "it is not there yet";
 
 /// How long what was handed over may still take after a connection was dropped without being closed.
 const AFTERLIFE: Duration = Duration::from_secs(5);
@@ -160,6 +161,20 @@ impl Shared {
         }
     }
 
+    /// Keeps a subscription among those that are counted, until it is dropped.
+    pub(crate) fn add_member(&self, member: &Arc<Member>) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(member));
+    }
+
+    /// The subscriptions of a group in this connection.
+    pub(crate) fn members_of(&self, group: &str) -> Vec<Arc<Member>> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = members.iter().filter_map(Weak::upgrade);
+        all.filter(|member| member.source.group.as_deref() == Some(group)).collect()
+    }
+
     /// Gives senders the partitions that the view has by now.
     pub(crate) fn follow(&self) {
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,7 +232,7 @@ impl Driver for Kafka {
     }
 
     fn facets(&self) -> Facets<'_> {
-        Facets::default().with_admin(self)
+        Facets::default().with_admin(self).with_reader(self)
     }
 
     fn close(&self, grace: Duration) -> BoxFuture<'_, Result<()>> {

@@ -71,6 +71,7 @@ mod error;
 mod group;
 mod offsets;
 mod read;
+mod replay;
 mod sender;
 mod settle;
 mod subscription;

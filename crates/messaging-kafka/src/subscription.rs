@@ -27,6 +27,7 @@ use tokio::time::{sleep_until, timeout};
 use self::desk::Desk;
 pub(crate) use self::member::Member;
 use self::member::Source;
+pub(crate) use self::reading::{read_message, stream_of_retry};
 use crate::admin::create_places;
 use crate::driver::Shared;
 use crate::group::Partitions;
@@ -62,6 +63,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
     let commits = source.group.is_some() && spec.mode == Mode::Consume;
     let desk = Desk::new(prefetch, spec.prefetch_bytes, spec.ordered, !retries, commits);
     let (member, notices) = Member::new(Arc::clone(shared), source, desk);
+    shared.add_member(&member);
     let joined = async {
         let known = member.discover().await?;
         // From here on dropping it leaves.

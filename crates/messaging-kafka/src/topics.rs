@@ -18,8 +18,8 @@ use messaging_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::Backoff;
-use crate::cluster::Cluster;
-use crate::connection::Request;
+use crate::cluster::{BrokerId, Cluster};
+use crate::connection::{Connection, Request};
 use crate::error::from_code;
 
 /// A topic as it is to be.
@@ -34,6 +34,7 @@ pub(crate) struct TopicSpec {
 
 /// How a resource of the kind topic is named in requests.
 const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
 /// The operation that sets a value.
 const SET: i8 = 0;
 const TOPIC_EXISTS: i16 = 36;
@@ -85,7 +86,7 @@ pub(crate) async fn grow(cluster: &Cluster, name: &str, partitions: u32) -> Resu
     settled(cluster, name, partitions).await
 }
 
-/// Deletes a topic with what it keeps.
+/// Deletes a topic with what it keeps, and waits until it is gone.
 pub(crate) async fn delete(cluster: &Cluster, name: &str) -> Result<()> {
     let request = DeleteTopicsRequest::default()
         .with_timeout_ms(TIMEOUT_MS)
@@ -95,7 +96,18 @@ pub(crate) async fn delete(cluster: &Cluster, name: &str) -> Result<()> {
         answer.responses.into_iter().next().map(|topic| (topic.error_code, topic.error_message))
     })
     .await?
-    .map_err(|(code, message)| failed(code, message.as_ref(), name))
+    .map_err(|(code, message)| failed(code, message.as_ref(), name))?;
+    let until = Instant::now() + SETTLING;
+    let mut backoff = Backoff::default();
+    // Brokers learn of it one after the other, and tell nobody.
+    while !matches!(cluster.topic(name).await, Err(error) if *error.kind() == ErrorKind::NotFound) {
+        if Instant::now() >= until {
+            let text = format!("topic {name} is not gone in time");
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+        sleep(backoff.next() / 4).await;
+    }
+    Ok(())
 }
 
 /// Sets these settings and leaves the others.
@@ -124,17 +136,38 @@ pub(crate) async fn configure(
 
 /// All settings of a topic, by the names of Kafka.
 pub(crate) async fn configs(cluster: &Cluster, name: &str) -> Result<BTreeMap<String, String>> {
+    let connection = cluster.any().await?;
+    describe(cluster, &connection, TOPIC, name).await
+}
+
+/// All settings of a broker, by the names of Kafka; it alone knows them.
+pub(crate) async fn broker_configs(
+    cluster: &Cluster,
+    id: BrokerId,
+) -> Result<BTreeMap<String, String>> {
+    let connection = cluster.broker(id).await?;
+    describe(cluster, &connection, BROKER, &id.to_string()).await
+}
+
+async fn describe(
+    cluster: &Cluster,
+    connection: &Connection,
+    kind: i8,
+    name: &str,
+) -> Result<BTreeMap<String, String>> {
     let resource = DescribeConfigsResource::default()
-        .with_resource_type(TOPIC)
+        .with_resource_type(kind)
         .with_resource_name(StrBytes::from_string(name.to_owned()))
         .with_configuration_keys(None);
     let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let answer = cluster.ask(&request).await?;
+    let answer = connection.call(&request, cluster.deadline()).await?;
+    let what = if kind == TOPIC { "topic" } else { "broker" };
+    let failed = |code, message: Option<&StrBytes>| refused(code, message, what, name);
     let Some(result) = answer.results.into_iter().next() else {
-        return Err(failed(-1, None, name));
+        return Err(failed(-1, None));
     };
     if result.error_code != 0 {
-        return Err(failed(result.error_code, result.error_message.as_ref(), name));
+        return Err(failed(result.error_code, result.error_message.as_ref()));
     }
     let pairs = result.configs.into_iter().filter_map(|config| {
         Some((config.name.to_string(), config.value.map(|value| value.to_string())?))
@@ -198,7 +231,11 @@ async fn settled(cluster: &Cluster, name: &str, partitions: u32) -> Result<()> {
 }
 
 fn failed(code: i16, message: Option<&StrBytes>, name: &str) -> Error {
-    let error = from_code(code, &format!("topic {name}"));
+    refused(code, message, "topic", name)
+}
+
+fn refused(code: i16, message: Option<&StrBytes>, what: &str, name: &str) -> Error {
+    let error = from_code(code, &format!("{what} {name}"));
     match message {
         Some(message) => error.with_source(messaging_core::error::excerpt(message)),
         None => error,

@@ -302,7 +302,6 @@ async fn everybody_without_a_group_gets_everything_from_where_they_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker; cargo xtask test starts one"]
-#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn an_ordered_group_keeps_the_order_of_each_key_through_retries() {
     let corner = corner();
     let broker = corner.open().await;

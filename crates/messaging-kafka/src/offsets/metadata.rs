@@ -2,7 +2,9 @@
 //!
 //! `h1:` and base64url, without padding, of varints: base offset, hash of the group's patterns,
 //! limit, then offset delta and attempt of each unsettled offset, and the cut. Numbers that are
-//! relative to the base are stored as such. Kafka takes at most 4,096 characters.
+//! relative to the base are stored as such. Behind it, after a space, are the patterns in full, where
+//! there is room, for whoever has to say what a group without members receives. Kafka takes at most
+//! 4,096 characters.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -73,11 +75,23 @@ impl Progress {
         text
     }
 
+    /// As [`Progress::encode`], and the patterns behind it where they fit.
+    pub(crate) fn encode_with(&self, patterns: &Patterns) -> String {
+        let mut text = self.encode();
+        let full = patterns.to_string();
+        if text.len() + 1 + full.len() <= MAX_CHARS {
+            text.push(' ');
+            text.push_str(&full);
+        }
+        text
+    }
+
     /// Reads the metadata of a commit at `base`. `None` if it is not ours, or was written for
     /// another offset: then a tool or a mirror moved the group, and what it says is not about this.
     pub(crate) fn decode(text: &str, base: i64) -> Option<Self> {
         let text = text.strip_prefix(PREFIX).filter(|_| text.len() <= MAX_CHARS)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let numbers = text.split_once(' ').map_or(text, |(numbers, _)| numbers);
+        let bytes = URL_SAFE_NO_PAD.decode(numbers).ok()?;
         let mut numbers = Numbers(&bytes);
         let written = numbers.unsigned()?.cast_signed();
         if written != base || base < 0 {
@@ -113,6 +127,17 @@ impl Progress {
 
 fn after(base: i64, delta: u64) -> Option<i64> {
     base.checked_add(i64::try_from(delta).ok()?)
+}
+
+/// The patterns of the group that committed with this metadata, where they are in it.
+pub(crate) fn patterns_in(text: &str) -> Option<Patterns> {
+    let (_, full) = text.strip_prefix(PREFIX)?.split_once(' ')?;
+    Patterns::new(full.split(' ')).ok()
+}
+
+/// What is said of a group's patterns that left this metadata: all of them, or their hash.
+pub(crate) fn patterns_told(text: &str, hash: u64) -> String {
+    patterns_in(text).map_or_else(|| format!("h1:{hash:016x}"), |patterns| patterns.to_string())
 }
 
 /// The hash by which a group's patterns are known where they are not stored in full: FNV-1a of 64
@@ -151,6 +176,17 @@ mod tests {
         #[test]
         fn what_fits_is_read_as_it_was_written(progress in progress(400)) {
             prop_assert_eq!(Progress::decode(&progress.encode(), progress.base), Some(progress));
+        }
+
+        #[test]
+        fn the_patterns_are_behind_it_where_they_fit(progress in progress(2_500)) {
+            let patterns = Patterns::new(["tasks.#", "events.*.done"]).unwrap();
+            let text = progress.encode_with(&patterns);
+            prop_assert!(text.len() <= MAX_CHARS);
+            let read = Progress::decode(&text, progress.base);
+            prop_assert_eq!(&read, &Progress::decode(&progress.encode(), progress.base));
+            let fits = progress.encode().len() + 22 <= MAX_CHARS;
+            prop_assert_eq!(patterns_in(&text), fits.then_some(patterns));
         }
 
         #[test]

@@ -120,7 +120,9 @@ async fn ask(
             .with_partition_index(one.partition.number)
             .with_committed_offset(one.progress.base)
             .with_committed_leader_epoch(-1)
-            .with_committed_metadata(Some(StrBytes::from_string(one.progress.encode())));
+            .with_committed_metadata(Some(StrBytes::from_string(
+                one.progress.encode_with(&member.source.patterns),
+            )));
         topics.entry(&one.partition.topic).or_default().push(partition);
     }
     let topics = topics.into_iter().map(|(topic, partitions)| {

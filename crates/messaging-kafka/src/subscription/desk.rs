@@ -1,6 +1,7 @@
 //! What one subscription has fetched, what it has handed out, and what it may hand out next.
 
 mod commits;
+mod counting;
 mod ownership;
 mod settling;
 

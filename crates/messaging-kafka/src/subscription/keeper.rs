@@ -19,7 +19,7 @@ use super::places;
 use crate::backoff::Backoff;
 use crate::group::member::{Action, Answer, Call, Event, Fault, Member as Machine, Settings};
 use crate::group::{Partition, Partitions};
-use crate::offsets::metadata::{Progress, hash_of};
+use crate::offsets::metadata::{Progress, hash_of, patterns_told};
 use crate::offsets::resume::Resume;
 
 /// How often new partitions are looked for.
@@ -261,7 +261,8 @@ async fn look_up(
         let resume = match committed.remove(partition) {
             Some(place) => match Progress::decode(&place.metadata, place.offset) {
                 Some(progress) if progress.patterns != ours => {
-                    return Err(conflict(member, progress.patterns));
+                    let theirs = patterns_told(&place.metadata, progress.patterns);
+                    return Err(conflict(member, theirs));
                 }
                 Some(progress) => Resume::after(progress),
                 None => Resume::at(place.offset),
@@ -274,13 +275,12 @@ async fn look_up(
 }
 
 /// The group was left with other patterns: what only they want would be lost.
-fn conflict(member: &Member, theirs: u64) -> Error {
+fn conflict(member: &Member, theirs: String) -> Error {
     let group = member.source.group.clone().unwrap_or_default();
     let ours = member.source.patterns.to_string();
     let text = format!(
         "group {group} was left with other patterns than {ours}; `provision` changes them while it \
          has no members"
     );
-    let theirs = Some(format!("h1:{theirs:016x}"));
-    Error::new(ErrorKind::GroupConflict { group, theirs, ours }, text)
+    Error::new(ErrorKind::GroupConflict { group, theirs: Some(theirs), ours }, text)
 }

@@ -38,30 +38,50 @@ pub(crate) async fn committed(
     group: &str,
     partitions: &[Partition],
 ) -> Result<BTreeMap<Partition, Committed>> {
-    let coordinator = cluster.coordinator(group).await?;
-    let connection = cluster.broker(coordinator).await?;
     let mut topics: BTreeMap<Arc<str>, Vec<i32>> = BTreeMap::new();
     for partition in partitions {
         topics.entry(Arc::clone(&partition.topic)).or_default().push(partition.number);
     }
+    ask(cluster, group, Some(topics)).await
+}
+
+/// Everything that a group has committed.
+///
+/// # Errors
+/// As [`committed`].
+pub(crate) async fn all_committed(
+    cluster: &Cluster,
+    group: &str,
+) -> Result<BTreeMap<Partition, Committed>> {
+    ask(cluster, group, None).await
+}
+
+/// `None` asks for all.
+async fn ask(
+    cluster: &Cluster,
+    group: &str,
+    topics: Option<BTreeMap<Arc<str>, Vec<i32>>>,
+) -> Result<BTreeMap<Partition, Committed>> {
+    let coordinator = cluster.coordinator(group).await?;
+    let connection = cluster.broker(coordinator).await?;
     let name = |topic: &str| TopicName(StrBytes::from_string(topic.to_owned()));
     let id = GroupId(StrBytes::from_string(group.to_owned()));
     let request = if connection.version::<OffsetFetchRequest>()? < 8 {
-        let topics = topics.into_iter().map(|(topic, numbers)| {
+        let one = |(topic, numbers): (Arc<str>, Vec<i32>)| {
             OffsetFetchRequestTopic::default()
                 .with_name(name(&topic))
                 .with_partition_indexes(numbers)
-        });
-        OffsetFetchRequest::default().with_group_id(id).with_topics(Some(topics.collect()))
+        };
+        let topics = topics.map(|topics| topics.into_iter().map(one).collect());
+        OffsetFetchRequest::default().with_group_id(id).with_topics(topics)
     } else {
-        let topics = topics.into_iter().map(|(topic, numbers)| {
+        let one = |(topic, numbers): (Arc<str>, Vec<i32>)| {
             OffsetFetchRequestTopics::default()
                 .with_name(name(&topic))
                 .with_partition_indexes(numbers)
-        });
-        let group = OffsetFetchRequestGroup::default()
-            .with_group_id(id)
-            .with_topics(Some(topics.collect()));
+        };
+        let topics = topics.map(|topics| topics.into_iter().map(one).collect());
+        let group = OffsetFetchRequestGroup::default().with_group_id(id).with_topics(topics);
         OffsetFetchRequest::default().with_groups(vec![group])
     };
     let answer = connection.call(&request.with_require_stable(true), cluster.deadline()).await?;
@@ -129,7 +149,7 @@ pub(crate) async fn start_of(
 }
 
 /// Milliseconds since 1970.
-fn millis(time: SystemTime) -> i64 {
+pub(crate) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

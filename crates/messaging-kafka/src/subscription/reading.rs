@@ -41,8 +41,17 @@ pub(super) fn message(record: Record, place: &Place) -> Option<Fetched> {
 }
 
 fn read(record: Record, place: &Place, stream: &StreamName) -> Message {
+    read_message(record, &place.partition.topic, place.partition.number, stream)
+}
+
+/// The message of a stream that a record is.
+pub(crate) fn read_message(
+    record: Record,
+    topic: &str,
+    partition: i32,
+    stream: &StreamName,
+) -> Message {
     let Record { offset, key, value, headers, .. } = record;
-    let (topic, partition) = (&*place.partition.topic, place.partition.number);
     let origin = Origin { stream, topic, partition, offset };
     let all = headers.iter().filter(|(name, _)| !is_of_retry(name));
     wire::read(key, value, all, origin)
@@ -57,6 +66,11 @@ struct Retry {
     attempt: Option<u32>,
     due: Option<u64>,
     origin: Option<(i32, i64)>,
+}
+
+/// The stream of a message that waits for its retry.
+pub(crate) fn stream_of_retry(record: &Record) -> Option<StreamName> {
+    of_retry(record).0
 }
 
 fn of_retry(record: &Record) -> (Option<StreamName>, Retry) {
