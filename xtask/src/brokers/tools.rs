@@ -1,9 +1,10 @@
 //! The brokers' own tools, connected.
 
 use std::ffi::{OsStr, OsString};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
-use super::{Brokers, Management, kafka, rabbitmq, redis};
+use super::{Brokers, Kind, Management, kafka, rabbitmq, redis};
 
 impl Brokers {
     /// `redis-cli`, connected to a server that answers.
