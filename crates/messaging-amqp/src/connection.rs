@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::channel::{Channel, Deliveries, Events};
-pub(crate) use self::declaring::{Declared, Queue};
+pub(crate) use self::declaring::Queue;
 pub(crate) use self::events::{ChannelEvent, Listen};
 use self::open::{Connector, Opened};
 pub(crate) use self::session::Session;
@@ -103,11 +103,6 @@ impl Link {
     /// Whether there is a connection, and its changes.
     pub(crate) fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
-    }
-
-    /// Where it connects to, without secrets.
-    pub(crate) fn address(&self) -> &str {
-        &self.address
     }
 
     /// What it was opened with.

@@ -16,7 +16,6 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) const ACCESS_REFUSED: u16 = 403;
     pub(crate) const NOT_FOUND: u16 = 404;
-    pub(crate) const RESOURCE_LOCKED: u16 = 405;
     pub(crate) const PRECONDITION_FAILED: u16 = 406;
     pub(crate) const NOT_ALLOWED: u16 = 530;
     pub(crate) const NOT_IMPLEMENTED: u16 = 540;

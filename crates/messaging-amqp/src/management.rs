@@ -69,24 +69,7 @@ impl Api {
 
     /// The connections to the virtual host.
     pub(crate) async fn connections(&self) -> Result<Vec<Connection>> {
-        self.get(&format!("vhosts/{}/connections?columns=name,state", self.vhost)).await
-    }
-
-    /// Deletes a binding; one that is gone is none.
-    pub(crate) async fn delete_binding(&self, binding: &Binding) -> Result<()> {
-        let Binding { source, destination, properties_key, .. } = binding;
-        let (from, to, key) = (encoded(source), encoded(destination), encoded(properties_key));
-        self.delete(&format!("bindings/{}/e/{from}/q/{to}/{key}", self.vhost)).await
-    }
-
-    /// Deletes a queue with what is in it; one that is gone is none.
-    pub(crate) async fn delete_queue(&self, name: &str) -> Result<()> {
-        self.delete(&format!("queues/{}/{}", self.vhost, encoded(name))).await
-    }
-
-    /// Deletes an exchange; one that is gone is none.
-    pub(crate) async fn delete_exchange(&self, name: &str) -> Result<()> {
-        self.delete(&format!("exchanges/{}/{}", self.vhost, encoded(name))).await
+        self.get(&format!("vhosts/{}/connections?columns=state", self.vhost)).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -96,14 +79,6 @@ impl Api {
             let text = format!("{} does not answer as RabbitMQ's management API", self.http);
             Error::new(ErrorKind::Unavailable, text).with_source(error)
         })
-    }
-
-    async fn delete(&self, path: &str) -> Result<()> {
-        let answer = self.http.call(Method::DELETE, path).await?;
-        match answer.status {
-            404 => Ok(()),
-            _ => self.checked(answer).map(drop),
-        }
     }
 
     fn checked(&self, answer: Answer) -> Result<Bytes> {

@@ -117,10 +117,10 @@ impl Publication for Addressed {
             Outcome::Returned(_) if kind == StreamKind::Log => {
                 Ok(Receipt::new(Assurance::NoReceiver, None))
             }
-            Outcome::Returned(_) => {
+            Outcome::Returned(refusal) => {
                 let subject = &outgoing.message.subject;
                 let text = format!(
-                    "nobody receives {subject}: create a group for it, or make its stream a log"
+                    "nobody receives {subject} ({refusal}): create a group for it, or make its stream a log"
                 );
                 failed(ErrorKind::Unroutable, text)
             }

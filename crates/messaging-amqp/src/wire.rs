@@ -5,7 +5,7 @@ mod headers;
 use amqprs::BasicProperties;
 use messaging_core::{ContentType, Error, ErrorKind, Message, MessageId, Result, Subject};
 
-pub(crate) use self::headers::{Trust, marks};
+pub(crate) use self::headers::Trust;
 use self::headers::{field, read, table};
 
 /// What one publish carries. The names have been checked.

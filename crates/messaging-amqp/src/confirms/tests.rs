@@ -35,8 +35,9 @@ async fn stage(config: &RabbitConfig) -> (Arc<Link>, Channel, String, Arc<Link>)
     let looking = Link::open(Arc::new(direct), Role::Consume).await.unwrap();
     let session = looking.session(soon()).await.unwrap();
     let (channel, _events) = session.channel(soon()).await.unwrap();
-    let queue = Queue { name: unique("confirms"), durable: true, ..Queue::default() };
-    let name = channel.declare_queue(queue, soon()).await.unwrap().name;
+    let name = unique("confirms");
+    let queue = Queue { name: name.clone(), durable: true, ..Queue::default() };
+    channel.declare_queue(queue, soon()).await.unwrap();
     (publishing, channel, name, looking)
 }
 

@@ -10,9 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use amqprs::channel::{
-    BasicAckArguments, BasicCancelArguments, BasicConsumeArguments, BasicGetArguments,
-    BasicNackArguments, BasicPublishArguments, BasicQosArguments, ConfirmSelectArguments,
-    ConsumerMessage, GetMessage,
+    BasicAckArguments, BasicCancelArguments, BasicConsumeArguments, BasicPublishArguments,
+    BasicQosArguments, ConfirmSelectArguments, ConsumerMessage,
 };
 use amqprs::error::Error as Theirs;
 use amqprs::{BasicProperties, FieldTable};
@@ -93,11 +92,6 @@ async fn outcome<T>(
 }
 
 impl Channel {
-    /// Which connection of its link it is on.
-    pub(crate) fn epoch(&self) -> u32 {
-        self.0.session.epoch()
-    }
-
     /// The connection it is on.
     pub(crate) fn session(&self) -> &Session {
         &self.0.session
@@ -186,13 +180,13 @@ impl Channel {
     }
 
     /// Takes one message from a queue, to be settled by its delivery tag.
+    #[cfg(test)]
     pub(crate) async fn get(
         &self,
         queue: &str,
         deadline: Instant,
-    ) -> Result<Option<GetMessage>, Fault> {
-        check_short("queue", queue).map_err(Fault::Invalid)?;
-        let arguments = BasicGetArguments::new(queue);
+    ) -> Result<Option<amqprs::channel::GetMessage>, Fault> {
+        let arguments = amqprs::channel::BasicGetArguments::new(queue);
         self.request(deadline, "getting a message", |channel| async move {
             channel.basic_get(arguments).await
         })
@@ -255,13 +249,6 @@ impl Channel {
         let Some(channel) = self.0.channel.get() else { return Err(self.lost()) };
         let acked = channel.basic_ack(BasicAckArguments::new(tag, multiple));
         self.hand_over(acked).await
-    }
-
-    /// Refuses a delivery, and all before it if `multiple`; as [`Channel::ack`].
-    pub(crate) async fn nack(&self, tag: u64, multiple: bool, requeue: bool) -> Result<(), Fault> {
-        let Some(channel) = self.0.channel.get() else { return Err(self.lost()) };
-        let refused = channel.basic_nack(BasicNackArguments::new(tag, multiple, requeue));
-        self.hand_over(refused).await
     }
 
     async fn hand_over(&self, sent: impl Future<Output = Result<(), Theirs>>) -> Result<(), Fault> {

@@ -3,9 +3,8 @@
 
 use amqprs::FieldTable;
 use amqprs::channel::{
-    ExchangeBindArguments, ExchangeDeclareArguments, ExchangeDeleteArguments,
-    ExchangeUnbindArguments, QueueBindArguments, QueueDeclareArguments, QueueDeleteArguments,
-    QueuePurgeArguments, QueueUnbindArguments,
+    ExchangeDeclareArguments, ExchangeDeleteArguments, QueueBindArguments, QueueDeclareArguments,
+    QueueDeleteArguments, QueueUnbindArguments,
 };
 use tokio::time::Instant;
 
@@ -26,7 +25,6 @@ pub(crate) struct Queue {
 /// A declared queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
-    pub(crate) name: String,
     pub(crate) messages: u32,
     pub(crate) consumers: u32,
 }
@@ -54,38 +52,6 @@ impl Channel {
         let arguments = ExchangeDeleteArguments::new(name);
         self.request(deadline, "deleting an exchange", |channel| async move {
             channel.exchange_delete(arguments).await
-        })
-        .await
-    }
-
-    /// Binds the exchange `to` to the exchange `from`.
-    pub(crate) async fn bind_exchange(
-        &self,
-        to: &str,
-        from: &str,
-        key: &str,
-        deadline: Instant,
-    ) -> Result<(), Fault> {
-        check_all(&[("exchange", to), ("exchange", from), ("binding", key)])?;
-        let arguments = ExchangeBindArguments::new(to, from, key);
-        self.request(deadline, "binding an exchange", |channel| async move {
-            channel.exchange_bind(arguments).await
-        })
-        .await
-    }
-
-    /// Takes the binding of the exchange `to` to the exchange `from` away.
-    pub(crate) async fn unbind_exchange(
-        &self,
-        to: &str,
-        from: &str,
-        key: &str,
-        deadline: Instant,
-    ) -> Result<(), Fault> {
-        check_all(&[("exchange", to), ("exchange", from), ("binding", key)])?;
-        let arguments = ExchangeUnbindArguments::new(to, from, key);
-        self.request(deadline, "unbinding an exchange", |channel| async move {
-            channel.exchange_unbind(arguments).await
         })
         .await
     }
@@ -126,7 +92,7 @@ impl Channel {
             channel.queue_declare(arguments).await
         });
         match answer.await? {
-            Some((name, messages, consumers)) => Ok(Declared { name, messages, consumers }),
+            Some((_, messages, consumers)) => Ok(Declared { messages, consumers }),
             None => Err(Fault::Lost("the server's answer has another form".to_owned())),
         }
     }
@@ -137,16 +103,6 @@ impl Channel {
         let arguments = QueueDeleteArguments::new(name);
         let answer = self.request(deadline, "deleting a queue", |channel| async move {
             channel.queue_delete(arguments).await
-        });
-        Ok(answer.await?.unwrap_or_default())
-    }
-
-    /// Deletes what waits in a queue, and says how many messages that were.
-    pub(crate) async fn purge_queue(&self, name: &str, deadline: Instant) -> Result<u32, Fault> {
-        check_short("queue", name).map_err(Fault::Invalid)?;
-        let arguments = QueuePurgeArguments::new(name);
-        let answer = self.request(deadline, "purging a queue", |channel| async move {
-            channel.queue_purge(arguments).await
         });
         Ok(answer.await?.unwrap_or_default())
     }

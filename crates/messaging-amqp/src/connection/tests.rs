@@ -70,8 +70,9 @@ async fn what_the_server_refuses_is_typed_and_leaves_other_channels_alone() {
     let link = open(config, Role::Consume).await;
     let session = link.session(soon()).await.unwrap();
     let (other, _events) = session.channel(soon()).await.unwrap();
-    let queue = other.declare_queue(Queue { exclusive: true, ..Queue::default() }, soon()).await;
-    let queue = queue.unwrap().name;
+    let queue = unique("others");
+    let exclusive = Queue { name: queue.clone(), exclusive: true, ..Queue::default() };
+    other.declare_queue(exclusive, soon()).await.unwrap();
 
     let (channel, mut events) = session.channel(soon()).await.unwrap();
     let fault = channel.find_queue("nowhere", soon()).await.unwrap_err();

@@ -40,8 +40,6 @@ pub(crate) struct Binding {
     pub(crate) destination: String,
     pub(crate) destination_type: String,
     pub(crate) routing_key: String,
-    /// The binding's name within its exchange and queue, as a path has it.
-    pub(crate) properties_key: String,
 }
 
 /// A queue. Counts are missing until the server's first statistics of it.
@@ -55,7 +53,6 @@ pub(crate) struct Queue {
     pub(crate) exclusive: bool,
     #[serde(default)]
     pub(crate) arguments: BTreeMap<String, Value>,
-    pub(crate) messages_ready: Option<u64>,
     pub(crate) messages_unacknowledged: Option<u64>,
     /// The nodes that have a copy, and those of them that run; of a quorum queue.
     #[serde(default)]
@@ -70,13 +67,12 @@ pub(crate) struct Queue {
 impl Queue {
     /// The fields above, as the API is asked for them.
     pub(super) const COLUMNS: &'static str = "name,type,durable,exclusive,arguments,\
-        messages_ready,messages_unacknowledged,members,online,effective_policy_definition";
+        messages_unacknowledged,members,online,effective_policy_definition";
 }
 
 /// A connection of a client.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Connection {
-    pub(crate) name: String,
     #[serde(default)]
     pub(crate) state: String,
 }
@@ -90,7 +86,7 @@ mod tests {
         let queue = r#"{"arguments":{"x-queue-type":"quorum"},"durable":true,"exclusive":false,
             "name":"g","type":"quorum"}"#;
         let queue: Queue = serde_json::from_str(queue).unwrap();
-        assert_eq!((&*queue.kind, queue.messages_ready), ("quorum", None));
+        assert_eq!((&*queue.kind, queue.messages_unacknowledged), ("quorum", None));
         let node: Node = serde_json::from_str(r#"{"name":"a@b","running":false}"#).unwrap();
         assert!(!node.running && !node.mem_alarm);
     }

@@ -347,7 +347,10 @@ async fn receive(
 async fn why(line: &mut Line) -> End {
     while let Ok(Some(event)) = timeout(Duration::from_secs(1), line.events.recv()).await {
         match event {
-            ChannelEvent::Cancelled(_) => return End::Cancelled(line.lane),
+            ChannelEvent::Cancelled(tag) => {
+                tracing::debug!(queue = line.queue, tag, "the server ended a consumer");
+                return End::Cancelled(line.lane);
+            }
             ChannelEvent::Closed(refusal) => {
                 tracing::warn!(queue = line.queue, %refusal, "the server closed a consumer's channel");
                 return End::Lost;
