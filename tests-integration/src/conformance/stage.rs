@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use messaging::topology::{StreamConfig, StreamKind};
+use messaging::spec::{Membership, Source};
+use messaging::topology::{GroupConfig, StreamConfig, StreamKind};
 use messaging::{
     Broker, BrokerBuilder, Bytes, Consumer, Delivery, Feature, Heard, Listener, Message, Payload,
     Receipt, Received, Result, Subject, SubscribeSpec, Topology,
@@ -147,9 +148,15 @@ pub(super) async fn consume(broker: &Broker, spec: SubscribeSpec) -> Consumer<By
     broker.subscribe(spec).await.unwrap()
 }
 
-/// Creates a group before anything is published: not every backend keeps what nobody receives yet.
+/// Creates a group before anything is published, without a member: not every backend keeps what nobody
+/// receives yet.
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a case fails by panicking")]
 pub(super) async fn create(broker: &Broker, spec: SubscribeSpec) {
-    drop(consume(broker, spec).await);
+    let (Membership::Group(name), Source::Subjects(patterns)) = (spec.membership, spec.source)
+    else {
+        panic!("only groups are created");
+    };
+    broker.provision(topology().group(GroupConfig::new(name, patterns))).await.unwrap();
 }
 
 /// The next delivery, which must come.
