@@ -60,6 +60,7 @@ const GUARANTEES: [(&str, [&str; 5]); 6] = [
             "–",
             "a gap",
             "may lose what was confirmed; with `REDIS_WAIT_REPLICAS` that reads as unknown",
+            "loses nothing that was confirmed while a majority is left",
             "loses nothing that was confirmed while a replica in step is left",
         ],
     ),
