@@ -229,7 +229,7 @@ async fn deleting_takes_what_is_named_and_nothing_else(stand: &Stand) {
     let delete = async |target: &str| admin.delete(&target.parse().unwrap()).await;
     assert_eq!(*delete(&name).await.unwrap_err().kind(), ErrorKind::NotFound);
     let consumer = broker.subscribe::<Bytes>(spec(&config, "tasks.#")).await.unwrap();
-    assert_eq!(admin.plan(&topology()).await.unwrap().unmanaged, [name.clone()]);
+    assert_eq!(admin.plan(&topology()).await.unwrap().unmanaged, std::slice::from_ref(&name));
     for used in [&name, "stream tasks"] {
         let error = delete(used).await.unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::Unavailable, "{error}");
