@@ -23,7 +23,7 @@ use messaging::driver::Scope;
 use tokio::time::timeout;
 
 pub use self::cases::ALL;
-pub use self::harness::{MemoryHarness, RabbitHarness, RedisHarness, harness_of};
+pub use self::harness::{KafkaHarness, MemoryHarness, RabbitHarness, RedisHarness, harness_of};
 pub use self::member::play_member;
 pub use self::outcome::{Outcome, Tally};
 pub use self::server::{Connecting, Foreign, Server, ServerNeed};

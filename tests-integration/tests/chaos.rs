@@ -64,7 +64,10 @@ fn listeners_are_told_of_everything_they_miss() {
     let (code, summary) = chaos("redis", &["--kills", "4"]);
     assert_eq!(code, Some(0), "{summary:#}");
     assert_eq!(summary["verdict"], "valid");
-    assert_eq!((&summary["server_kills"], &summary["faults"]["reset"]), (&2.into(), &2.into()));
+    assert_eq!(
+        (&summary["server_kills"], &summary["faults"]["listener-cut"]),
+        (&2.into(), &2.into())
+    );
     // Each fault took the connection of the one listener.
     assert!(summary["gaps"].as_u64().unwrap() >= 4, "{summary:#}");
 }

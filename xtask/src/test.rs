@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use xtask::brokers::{Kind, Options, Private};
+
 use crate::cargo::Cargo;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -11,11 +13,26 @@ struct Counts {
     skipped: u64,
 }
 
+/// What tests within a crate share: `#[ignore]` says that they need it.
+const SHARED: [Kind; 2] = [Kind::RabbitMq, Kind::Kafka];
+
 /// Runs unit, integration and documentation tests, among them the conformance suite and the
 /// controls that show that it can fail.
 pub(crate) fn run() -> Result<ExitCode, String> {
     let mut counts = Counts::default();
-    let tests = Cargo::run(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    let mut tests = Cargo::run(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    let brokers: Result<Vec<Private>, String> =
+        SHARED.into_iter().map(|kind| Private::start("test", Options::new(kind))).collect();
+    match &brokers {
+        Ok(brokers) => {
+            for (name, value) in brokers.iter().flat_map(|brokers| brokers.env()) {
+                tests = tests.env(&name, &value);
+            }
+            tests = tests.args(["--", "--include-ignored"]);
+        }
+        Err(reason) if std::env::var_os("CI").is_some() => return Err(reason.clone()),
+        Err(reason) => println!("ignored, what needs a broker of its crate: {reason}"),
+    }
     let passed = tests.watch(|line| counts.add(line))?;
     if !passed && counts.failed == 0 {
         return Err("the tests could not be built or run".to_owned());

@@ -5,6 +5,7 @@
 //! nothing is found by a probe, and by the heartbeats of the reader.
 
 mod channel;
+mod declaring;
 mod events;
 mod held;
 mod open;
@@ -23,7 +24,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::channel::{Channel, Declared, Deliveries, Events, Queue};
+pub(crate) use self::channel::{Channel, Deliveries, Events};
+pub(crate) use self::declaring::{Declared, Queue};
 pub(crate) use self::events::{ChannelEvent, Listen};
 use self::open::{Connector, Opened};
 pub(crate) use self::session::Session;
@@ -57,6 +59,9 @@ pub(crate) struct Reason {
     pub(crate) kind: ErrorKind,
     pub(crate) text: String,
 }
+
+/// How long the log says nothing more of an outage that it has been told of.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// One supervised connection. It reconnects until it is closed.
 pub(crate) struct Link {
@@ -157,6 +162,8 @@ impl Link {
         let mut backoff = Backoff::default();
         let mut next = Some(first);
         let mut epoch = 0;
+        // When the log was last told that there is no connection.
+        let mut told = Instant::now();
         while !self.closing.is_cancelled() {
             let opened = match next.take() {
                 Some(opened) => opened,
@@ -168,7 +175,10 @@ impl Link {
                     match connector.connect(Instant::now() + connector.timeout()).await {
                         Ok(opened) => opened,
                         Err(error) => {
-                            tracing::warn!(address = self.address, %error, "reconnecting failed");
+                            if told.elapsed() >= QUIET {
+                                told = Instant::now();
+                                tracing::warn!(address = self.address, %error, "reconnecting failed");
+                            }
                             self.state.send_replace(State::Down(Reason::of(&error)));
                             continue;
                         }
@@ -186,6 +196,7 @@ impl Link {
             }
             let why = session.why();
             tracing::warn!(address = session.address(), role = ?self.role, epoch, why, "disconnected");
+            told = Instant::now();
             self.state.send_replace(State::Down(Reason::new(ErrorKind::Unavailable, why)));
             session.take_down();
             // A server that accepts and at once ends connections is not met without pause.

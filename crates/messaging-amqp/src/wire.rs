@@ -36,6 +36,8 @@ pub(crate) struct Marks {
     pub(crate) attempts: u32,
     /// Whether it has been in the hands of a member that died.
     pub(crate) is_suspect: bool,
+    /// Which copy it is, as copies share an id; 0 is none.
+    pub(crate) copy: u64,
 }
 
 /// A message for the wire. Headers of ours that the message has, such as those of a dead letter,
@@ -132,7 +134,7 @@ mod tests {
     #[test]
     fn every_field_survives_among_ourselves() {
         let sent = message();
-        let ours = Marks { attempts: 3, is_suspect: true };
+        let ours = Marks { attempts: 3, is_suspect: true, copy: 5 };
         let read = back(outgoing(&sent, ours).unwrap(), Trust::Ours);
         assert_eq!(read.marks, ours);
         assert_eq!(sorted(&read.message), sorted(&sent));
@@ -143,7 +145,8 @@ mod tests {
 
     #[test]
     fn what_others_write_in_our_names_is_ignored() {
-        let forged = outgoing(&message(), Marks { attempts: 3, is_suspect: true }).unwrap();
+        let forged =
+            outgoing(&message(), Marks { attempts: 3, is_suspect: true, copy: 5 }).unwrap();
         let read = back(forged, Trust::Others);
         assert_eq!(read.marks, Marks::default());
         assert_eq!(read.message.headers.get(ours::DEAD_LETTER_REASON), None);

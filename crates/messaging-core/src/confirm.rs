@@ -39,20 +39,28 @@ impl<T> Confirm<T> {
         let mut state = self.slots.lock();
         let Some(entry) = state.entries.get_mut(self.index as usize) else { return false };
         match entry {
-            Entry::Queued if now < deadline => {
+            Entry::Queued(_) if now < deadline => {
                 *entry = Entry::Begun;
                 true
             }
             Entry::Begun => true,
             Entry::Done(_) | Entry::Reported => false,
-            Entry::Queued => {
-                let waker = state.finish(self.index, Err(not_sent()));
+            Entry::Queued(refused) => {
+                let outcome = Err(not_sent(refused.take()));
+                let waker = state.finish(self.index, outcome);
                 drop(state);
                 if let Some(waker) = waker {
                     waker.wake();
                 }
                 false
             }
+        }
+    }
+
+    /// Takes [`Confirm::begin`] back.
+    pub(crate) fn withdraw(&mut self, refused: Error) {
+        if let Some(entry @ Entry::Begun) = self.slots.lock().entries.get_mut(self.index as usize) {
+            *entry = Entry::Queued(Some(refused));
         }
     }
 
@@ -137,7 +145,7 @@ pub(crate) fn publish_one<T>(
     bytes: usize,
     deadline: Instant,
 ) -> (Confirm<T>, Pending<T>) {
-    let slots = Slots::new(Some(Arc::clone(window)), SmallVec::from_buf([Entry::Queued]));
+    let slots = Slots::new(Some(Arc::clone(window)), SmallVec::from_buf([Entry::Queued(None)]));
     let confirm = Confirm { slots: Arc::clone(&slots), index: 0, bytes, resolved: false };
     (confirm, Pending(Waiter::new(slots, deadline)))
 }
@@ -149,7 +157,7 @@ pub(crate) fn publish_many<T>(
     count: usize,
     deadline: Instant,
 ) -> (impl FnMut(usize) -> Confirm<T>, PendingAll<T>) {
-    let entries = (0..count).map(|_| Entry::Queued).collect();
+    let entries = (0..count).map(|_| Entry::Queued(None)).collect();
     let slots = Slots::new(Some(Arc::clone(window)), entries);
     let waiter = Waiter::new(Arc::clone(&slots), deadline);
     let mut next = 0..;
@@ -180,8 +188,8 @@ struct State<T> {
 }
 
 enum Entry<T> {
-    /// Handed over, not on the wire.
-    Queued,
+    /// Handed over and not written, perhaps because the broker refused it for now.
+    Queued(Option<Error>),
     /// On the wire.
     Begun,
     Done(Result<T>),
@@ -210,7 +218,7 @@ impl<T> State<T> {
     /// Records an outcome; returns whom to wake if it was the last one missing.
     fn finish(&mut self, index: u32, outcome: Result<T>) -> Option<Waker> {
         let entry = self.entries.get_mut(index as usize)?;
-        if !matches!(entry, Entry::Queued | Entry::Begun) {
+        if !matches!(entry, Entry::Queued(_) | Entry::Begun) {
             return None;
         }
         *entry = Entry::Done(outcome);
@@ -223,7 +231,7 @@ impl<T> State<T> {
         self.open = 0;
         let report = |entry: &mut Entry<T>| match std::mem::replace(entry, Entry::Reported) {
             Entry::Done(outcome) => Some(outcome),
-            Entry::Queued => Some(Err(not_sent())),
+            Entry::Queued(refused) => Some(Err(not_sent(refused))),
             Entry::Begun => Some(Err(Error::new(
                 ErrorKind::OutcomeUnknown,
                 "the broker did not answer by the deadline",
@@ -236,8 +244,13 @@ impl<T> State<T> {
     }
 }
 
-fn not_sent() -> Error {
-    Error::new(ErrorKind::NotSent, "the deadline passed before the message was on the wire")
+fn not_sent(refused: Option<Error>) -> Error {
+    let passed =
+        |what| Error::new(ErrorKind::NotSent, format!("the deadline passed before {what}"));
+    match refused {
+        None => passed("the message was on the wire"),
+        Some(refused) => passed("the broker took the message").with_source(refused),
+    }
 }
 
 struct Waiter<T> {
@@ -323,6 +336,32 @@ mod tests {
         assert!(!confirm.begin(deadline, deadline));
         drop(confirm);
         assert_eq!(*pending.await.unwrap_err().kind(), ErrorKind::NotSent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_broker_refused_for_now_may_begin_again_until_the_deadline() {
+        let window = window();
+        let deadline = soon();
+        let (mut confirm, pending) = publish_one::<()>(&window, 7, deadline);
+        for _ in 0..2 {
+            assert!(confirm.begin(Instant::now(), deadline));
+            confirm.withdraw(Error::new(ErrorKind::Unavailable, "LOADING"));
+        }
+        let error = pending.await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotSent);
+        assert!(error.to_string().contains("LOADING"), "{error}");
+        assert!(!confirm.begin(Instant::now(), deadline));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_reported_as_unknown_is_not_sent_again() {
+        let window = window();
+        let deadline = soon();
+        let (mut confirm, pending) = publish_one::<()>(&window, 7, deadline);
+        assert!(confirm.begin(Instant::now(), deadline));
+        assert!(pending.await.unwrap_err().is_outcome_unknown());
+        confirm.withdraw(Error::new(ErrorKind::Unavailable, "LOADING"));
+        assert!(!confirm.begin(Instant::now(), deadline));
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,7 +39,12 @@ impl Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}@{}", self.backend, self.lane, self.id)
+        write!(f, "{} {}@", self.backend, self.lane)?;
+        // One that needs more bits than a number has is of two numbers, as the entry ids of Redis.
+        match self.id >> 64 {
+            0 => write!(f, "{}", self.id),
+            high => write!(f, "{high}-{}", self.id as u64),
+        }
     }
 }
 
@@ -61,4 +66,16 @@ pub enum Start {
     Position(Position),
     /// At the first message stored at this time or later.
     Time(SystemTime),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_shown_as_its_broker_shows_it() {
+        assert_eq!(Position::new("kafka", 3, 17).to_string(), "kafka 3@17");
+        let entry = Position::new("redis-streams", 0, 1_700_000_000_000 << 64 | 2);
+        assert_eq!(entry.to_string(), "redis-streams 0@1700000000000-2");
+    }
 }

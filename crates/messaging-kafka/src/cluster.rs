@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::metadata::Topic;
 use crate::config::{Address, KafkaConfig};
-use crate::connection::{Connection, Connector};
+use crate::connection::{Connection, Connector, Request};
 use crate::error::from_code;
 
 /// The number of a broker.
@@ -134,6 +134,25 @@ impl Cluster {
             }
         }
         outcome
+    }
+
+    /// Asks any broker something that changes nothing, so that it may be asked again: a connection
+    /// may have broken without anybody having noticed.
+    ///
+    /// # Errors
+    /// Those of the last broker asked.
+    pub(crate) async fn ask<R: Request>(&self, request: &R) -> Result<R::Response> {
+        let mut tries = 1;
+        loop {
+            let outcome = self.any().await?.call(request, self.deadline()).await;
+            let is_passing = outcome.as_ref().err().is_some_and(|error| {
+                matches!(error.kind(), ErrorKind::NotSent | ErrorKind::Unavailable)
+            });
+            if !is_passing || tries == 3 {
+                return outcome;
+            }
+            tries += 1;
+        }
     }
 
     /// The broker that leads the changes of topics.

@@ -18,7 +18,7 @@ pub struct KafkaConfig {
     pub servers: Vec<Address>,
     /// The name of this client in the broker's logs, metrics and quotas.
     pub client_id: String,
-    /// What every topic begins with.
+    /// What every topic begins with, and every group where it is not [`KafkaConfig::PREFIX`].
     pub prefix: String,
     /// TLS, where it is on.
     pub tls: Option<Tls>,
@@ -149,7 +149,7 @@ impl Default for KafkaConfig {
         Self {
             servers: vec![Address::new("localhost", Address::PORT)],
             client_id: "helixagent".to_owned(),
-            prefix: "helixagent".to_owned(),
+            prefix: Self::PREFIX.to_owned(),
             tls: None,
             login: None,
             replication: None,
@@ -168,6 +168,9 @@ impl Default for KafkaConfig {
 }
 
 impl KafkaConfig {
+    /// What every topic begins with unless told otherwise.
+    pub const PREFIX: &'static str = "helixagent";
+
     /// Reads the variables of the process.
     ///
     /// * Where: `KAFKA_BROKERS`, a list; `KAFKA_CLIENT_ID`; `KAFKA_TOPIC_PREFIX`.

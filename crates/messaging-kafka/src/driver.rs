@@ -7,8 +7,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging_core::driver::{Driver, Facets, Scope, Sender, Subscription};
 use messaging_core::{
-    Capabilities, Error, ErrorKind, Feature, Result, SendSpec, StreamName, SubscribeSpec, Support,
-    Topology,
+    Capabilities, Error, ErrorKind, Feature, GroupName, Result, SendSpec, StreamName,
+    SubscribeSpec, Support, Topology,
 };
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -157,6 +157,22 @@ impl Shared {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let all = members.iter().filter_map(Weak::upgrade);
         all.filter(|member| member.source.group.as_deref() == Some(group)).collect()
+    }
+
+    /// The name of a group at the brokers: its own, so that their tools show what an application
+    /// says, and behind another prefix than the usual one that of the application too, as a cluster
+    /// has one namespace for all. A stream's dead letters are another group's business than the
+    /// stream; neither name can hold a dot.
+    pub(crate) fn group_id(&self, name: &GroupName, dead_letters: Option<&StreamName>) -> String {
+        let prefix = &self.config.prefix;
+        let own = match prefix.as_str() {
+            KafkaConfig::PREFIX => name.to_string(),
+            prefix => format!("{prefix}.group.{name}"),
+        };
+        match dead_letters {
+            None => own,
+            Some(stream) => format!("{own}.dlq.{}", stream.name()),
+        }
     }
 
     /// Gives senders the partitions that the view has by now.

@@ -28,6 +28,8 @@
 //! # Mapping
 //! With the prefix `helixagent`, stream `tasks` is the topic `helixagent.tasks`, its dead letters are
 //! `helixagent.dlq.tasks`, and the retries of group `worker-1` are `helixagent.retry.worker-1.<tier>`.
+//! A group has its own name at the brokers; with another prefix it is `<prefix>.group.worker-1`, as
+//! groups of all prefixes share one namespace there.
 //! A message is a record: its body the value, its key the key; subject, id and content type are the
 //! headers `subject`, `message-id`, `content-type`, and application headers have their own names. A
 //! lane is a partition, a position its offset. A key lands where Java's default partitioner puts it.

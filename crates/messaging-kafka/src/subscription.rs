@@ -20,7 +20,7 @@ use futures::{Stream, StreamExt};
 use messaging_core::driver::{Event, Incoming, Settle, Settlement, Subscription};
 use messaging_core::spec::{Membership, Mode, Source as Wanted, SubscribeSpec};
 use messaging_core::topology::GroupConfig;
-use messaging_core::{Error, ErrorKind, Result, Start, StreamName};
+use messaging_core::{Error, ErrorKind, Result, Start};
 use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
 
@@ -57,7 +57,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
         (Membership::Broadcast, None) => Start::Latest,
     };
     let retries = name.is_some() && dead_letters.is_none() && !spec.ordered;
-    let group = name.as_ref().map(|name| group_id(name.as_str(), dead_letters.as_ref()));
+    let group = name.as_ref().map(|name| shared.group_id(name, dead_letters.as_ref()));
     let source = Source { group, name, patterns, dead_letters, start, retries };
     let prefetch = spec.prefetch.get() as usize;
     let commits = source.group.is_some() && spec.mode == Mode::Consume;
@@ -88,15 +88,6 @@ pub(crate) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
     }
     let settler = Arc::new(KafkaSettler(member));
     Ok(Subscription::settled(events.boxed(), settler))
-}
-
-/// The name of a group at the broker. A stream's dead letters are another group's business than the
-/// stream; the dot can't be in a name.
-pub(crate) fn group_id(name: &str, dead_letters: Option<&StreamName>) -> String {
-    match dead_letters {
-        None => name.to_owned(),
-        Some(stream) => format!("{name}.dlq.{}", stream.name()),
-    }
 }
 
 async fn join(

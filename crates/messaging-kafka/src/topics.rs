@@ -11,7 +11,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 };
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-    IncrementalAlterConfigsRequest, TopicName,
+    DescribeConfigsResponse, IncrementalAlterConfigsRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use messaging_core::{Error, ErrorKind, Result};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::cluster::{BrokerId, Cluster};
-use crate::connection::{Connection, Request};
+use crate::connection::Request;
 use crate::error::from_code;
 
 /// A topic as it is to be.
@@ -136,8 +136,8 @@ pub(crate) async fn configure(
 
 /// All settings of a topic, by the names of Kafka.
 pub(crate) async fn configs(cluster: &Cluster, name: &str) -> Result<BTreeMap<String, String>> {
-    let connection = cluster.any().await?;
-    describe(cluster, &connection, TOPIC, name).await
+    let answer = cluster.ask(&describing(TOPIC, name)).await?;
+    described(answer, "topic", name)
 }
 
 /// All settings of a broker, by the names of Kafka; it alone knows them.
@@ -145,23 +145,25 @@ pub(crate) async fn broker_configs(
     cluster: &Cluster,
     id: BrokerId,
 ) -> Result<BTreeMap<String, String>> {
+    let name = id.to_string();
     let connection = cluster.broker(id).await?;
-    describe(cluster, &connection, BROKER, &id.to_string()).await
+    let answer = connection.call(&describing(BROKER, &name), cluster.deadline()).await?;
+    described(answer, "broker", &name)
 }
 
-async fn describe(
-    cluster: &Cluster,
-    connection: &Connection,
-    kind: i8,
-    name: &str,
-) -> Result<BTreeMap<String, String>> {
+fn describing(kind: i8, name: &str) -> DescribeConfigsRequest {
     let resource = DescribeConfigsResource::default()
         .with_resource_type(kind)
         .with_resource_name(StrBytes::from_string(name.to_owned()))
         .with_configuration_keys(None);
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let answer = connection.call(&request, cluster.deadline()).await?;
-    let what = if kind == TOPIC { "topic" } else { "broker" };
+    DescribeConfigsRequest::default().with_resources(vec![resource])
+}
+
+fn described(
+    answer: DescribeConfigsResponse,
+    what: &str,
+    name: &str,
+) -> Result<BTreeMap<String, String>> {
     let failed = |code, message: Option<&StrBytes>| refused(code, message, what, name);
     let Some(result) = answer.results.into_iter().next() else {
         return Err(failed(-1, None));

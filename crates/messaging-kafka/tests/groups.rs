@@ -3,10 +3,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     clippy::disallowed_methods,
     clippy::mem_forget,
-    reason = "tests fail by panicking, say why they are ignored, and stop without a goodbye"
+    reason = "tests fail by panicking, and stop without a goodbye"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,18 +26,15 @@ const SOON: Duration = Duration::from_secs(30);
 /// A cluster's own corner: a prefix that nobody else uses.
 struct Corner(KafkaConfig);
 
-/// The corner of a test; `None` without a cluster, which fails where tests must run.
-fn corner() -> Option<Corner> {
-    if std::env::var_os("KAFKA_BROKERS").is_none() {
-        assert!(std::env::var_os("CI").is_none(), "KAFKA_BROKERS is not set");
-        eprintln!("ignored: KAFKA_BROKERS is not set; `cargo xtask up kafka` starts a cluster");
-        return None;
-    }
+/// The corner of a test.
+fn corner() -> Corner {
+    let hint = "cargo xtask up kafka, then cargo xtask env";
+    assert!(std::env::var_os("KAFKA_BROKERS").is_some(), "KAFKA_BROKERS is not set; {hint}");
     let mut config = KafkaConfig::from_env().unwrap();
     config.session_timeout = Duration::from_secs(6);
     config.heartbeat = Duration::from_secs(1);
     let prefix = format!("t{}", MessageId::generate().to_string().replace('-', ""));
-    Some(Corner(config.with_prefix(&prefix).unwrap()))
+    Corner(config.with_prefix(&prefix).unwrap())
 }
 
 impl Corner {
@@ -93,8 +89,9 @@ async fn nothing_comes(consumer: &mut Consumer<Bytes>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn everything_is_delivered_once_and_a_restart_repeats_nothing() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let broker = corner.open().await;
     publish(&broker, 0..1_000).await;
     let began = Instant::now();
@@ -118,8 +115,9 @@ async fn everything_is_delivered_once_and_a_restart_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn only_what_was_not_settled_comes_again_after_a_restart() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let broker = corner.open().await;
     publish(&broker, 0..200).await;
     let mut consumer = broker.subscribe::<Bytes>(corner.spec()).await.unwrap();
@@ -150,8 +148,9 @@ async fn only_what_was_not_settled_comes_again_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_retry_comes_again_later_and_a_rejected_message_is_a_dead_letter() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let broker = corner.open().await;
     publish(&broker, 0..3).await;
     let mut consumer = broker.subscribe::<Bytes>(corner.spec()).await.unwrap();
@@ -190,8 +189,9 @@ async fn a_retry_comes_again_later_and_a_rejected_message_is_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_new_member_gets_its_share_only_after_running_handlers_have_finished() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let (one, two) = (corner.open().await, corner.open().await);
     publish(&one, 0..40).await;
     let mut first = one.subscribe::<Bytes>(corner.spec()).await.unwrap();
@@ -263,8 +263,9 @@ async fn a_new_member_gets_its_share_only_after_running_handlers_have_finished()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_member_with_other_patterns_is_told_the_groups() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let broker = corner.open().await;
     let consumer = broker.subscribe::<Bytes>(corner.spec()).await.unwrap();
     let other = || SubscribeSpec::group(&corner.group(), ["tasks.*"]).unwrap();
@@ -283,8 +284,9 @@ async fn a_member_with_other_patterns_is_told_the_groups() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn everybody_without_a_group_gets_everything_from_where_they_asked() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let broker = corner.open().await;
     publish(&broker, 0..10).await;
     let latest = SubscribeSpec::broadcast(["tasks.#"]).unwrap();
@@ -299,8 +301,9 @@ async fn everybody_without_a_group_gets_everything_from_where_they_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn an_ordered_group_keeps_the_order_of_each_key_through_retries() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let broker = corner.open().await;
     let publisher = broker.publisher::<Bytes>(SendSpec::to("tasks").unwrap()).await.unwrap();
     for at in 0..60_u32 {
@@ -331,7 +334,7 @@ async fn an_ordered_group_keeps_the_order_of_each_key_through_retries() {
 
 #[test]
 fn what_a_member_held_that_died_comes_again_as_a_suspect_and_what_it_had_committed_does_not() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (mortal, other) = (runtime(), runtime());
     let (held, settled) = mortal.block_on(async {
@@ -373,8 +376,9 @@ fn what_a_member_held_that_died_comes_again_as_a_suspect_and_what_it_had_committ
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn members_that_come_and_go_lose_nothing() {
-    let Some(corner) = corner() else { return };
+    let corner = corner();
     let broker = corner.open().await;
     let seen = std::sync::Arc::new(std::sync::Mutex::new(BTreeMap::<u32, u32>::new()));
     let mut members = Vec::new();

@@ -2,7 +2,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
     clippy::print_stdout,
     reason = "tests fail by panicking and say why they are ignored"
 )]
@@ -27,7 +26,7 @@ use libtest_mimic::{Arguments, Trial};
 use messaging_core::lane::lane_of;
 use messaging_core::{Assurance, ErrorKind, Feature, Message};
 use messaging_kafka::Kafka;
-use messaging_kafka::config::Compression;
+use messaging_kafka::config::{Compression, WritePath};
 use tokio::time::timeout;
 
 use self::stand::{PATHS, Stand, message, on, open, publish, read};
@@ -89,9 +88,6 @@ async fn a_confirmed_publish_is_where_its_key_belongs(stand: &Stand) {
             })
             .collect();
         let receipts = publish(&broker, sent.clone()).await;
-        if let Some(Err(error)) = receipts.iter().find(|outcome| outcome.is_err()) {
-            panic!("{path:?}: {error:?}");
-        }
         let others = stand.others().await;
         let mut stored = HashMap::new();
         for partition in 0..4 {
@@ -112,9 +108,16 @@ async fn a_confirmed_publish_is_where_its_key_belongs(stand: &Stand) {
                 stored.insert(id, (partition.cast_unsigned(), found.offset));
             }
         }
-        assert_eq!(stored.len(), 400);
         for (message, receipt) in sent.iter().zip(receipts) {
-            let receipt = receipt.unwrap();
+            let receipt = match receipt {
+                Ok(receipt) => receipt,
+                // The leader of a new topic may not know yet that it is; rskafka does not let us
+                // tell that from one that is no longer.
+                Err(error) => {
+                    assert!(error.is_outcome_unknown() && path == WritePath::Rskafka, "{error:?}");
+                    continue;
+                }
+            };
             assert_eq!(receipt.assurance, Assurance::Persisted);
             let position = receipt.position.unwrap();
             let (lane, offset) = stored[&message.id.to_string()];

@@ -2,6 +2,7 @@
 
 mod inline;
 mod node;
+mod write;
 
 use std::sync::Once;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 pub(crate) use self::inline::{Together, Traffic, alongside};
+pub(crate) use self::write::Written;
 use crate::config::{Address, RedisConfig, Servers, Tls};
 use crate::error::{checked, from_client};
 
@@ -170,6 +172,10 @@ impl Link {
         }
     }
 
+    pub(crate) const fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
     /// Sends all commands in one piece and gives an answer for each, errors of the server among
     /// them. On a cluster the shards are sent side by side, the commands of each in order.
     pub(crate) async fn run_all(
@@ -191,27 +197,14 @@ impl Link {
             }
             return self.req_packed_commands(&pipeline, 0, count).await;
         };
-        let mut shards: Vec<(u64, Vec<usize>, Pipeline)> = Vec::new();
-        for (index, Sharded { shard, command }) in commands.into_iter().enumerate() {
-            match shards.iter_mut().find(|(known, ..)| *known == shard) {
-                Some((_, indexes, pipeline)) => {
-                    indexes.push(index);
-                    pipeline.add_command(command);
-                }
-                None => {
-                    let mut pipeline = Pipeline::new();
-                    pipeline.add_command(command);
-                    shards.push((shard, vec![index], pipeline));
-                }
-            }
-        }
-        let parts = shards.iter().map(|(_, _, pipeline)| {
+        let shards = by_shard(commands);
+        let parts = shards.iter().map(|(_, pipeline)| {
             let mut connection = connection.clone();
             async move { connection.req_packed_commands(pipeline, 0, pipeline.len()).await }
         });
         let answers = try_join_all(parts).await?;
         let mut all = vec![Value::Nil; count];
-        for ((_, indexes, _), answers) in shards.iter().zip(answers) {
+        for ((indexes, _), answers) in shards.iter().zip(answers) {
             for (index, answer) in indexes.iter().zip(answers) {
                 if let Some(slot) = all.get_mut(*index) {
                     *slot = answer;
@@ -253,6 +246,25 @@ impl ConnectionLike for Link {
     fn get_db(&self) -> i64 {
         0
     }
+}
+
+/// The commands of each shard in order, and the place of each among all.
+fn by_shard(commands: Vec<Sharded>) -> Vec<(Vec<usize>, Pipeline)> {
+    let mut numbers: Vec<u64> = Vec::new();
+    let mut shards: Vec<(Vec<usize>, Pipeline)> = Vec::new();
+    for (index, Sharded { shard, command }) in commands.into_iter().enumerate() {
+        let known = numbers.iter().position(|known| *known == shard);
+        if let Some((indexes, pipeline)) = known.and_then(|known| shards.get_mut(known)) {
+            indexes.push(index);
+            pipeline.add_command(command);
+        } else {
+            let mut pipeline = Pipeline::new();
+            pipeline.add_command(command);
+            numbers.push(shard);
+            shards.push((vec![index], pipeline));
+        }
+    }
+    shards
 }
 
 fn addr(config: &RedisConfig, address: &Address) -> ConnectionAddr {

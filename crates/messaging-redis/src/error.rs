@@ -43,15 +43,18 @@ pub(crate) fn from_server(error: &ServerError, what: &str) -> Error {
     Error::new(kind, format!("{what}: the server answers {} {details}", error.code()))
 }
 
-/// Whether the server says that it does not serve this now, so that the same may succeed later.
+/// Whether the server says that it does not serve this now or here, so that the same may succeed
+/// later: nothing was done.
 pub(crate) fn is_passing(error: &ServerError) -> bool {
-    const PASSING: [&str; 8] = [
+    const PASSING: [&str; 10] = [
         "LOADING",
         "NOREPLICAS",
         "READONLY",
         "CLUSTERDOWN",
         "MASTERDOWN",
         "TRYAGAIN",
+        "MOVED",
+        "ASK",
         "BUSY",
         "MISCONF",
     ];

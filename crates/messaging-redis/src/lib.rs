@@ -21,9 +21,11 @@
 //! # Mapping
 //! With the prefix `helixagent`, stream `tasks` is the key `helixagent.tasks`, its further lanes
 //! `helixagent.tasks:1` and so on, its dead letters `helixagent.dlq.tasks`. A group is a consumer
-//! group of its name. What it has agreed to receive is in `helixagent.group.<group>`. Beside each
-//! lane, in its slot, are `{lane}.due.<group>` (retries by time), `.suspects`, `.trial` and
-//! `.lease`. An attempt is the delivery count of the pending entry.
+//! group of its name. What it has agreed to receive is in `helixagent.group.<group>`, who is in it in
+//! `helixagent.group.<group>.members`, and which streams and groups there are in `helixagent._streams`
+//! and `helixagent._groups`. Beside each lane, in its slot, are `{lane}.due.<group>` (retries by time),
+//! `.suspects`, `.trial` and `.lease`, each with its group. A broadcast is a group with one member,
+//! `_broadcast-<consumer>`, that ends with it. An attempt is the delivery count of the pending entry.
 //!
 //! Over Pub/Sub, subject `tasks.x` is the channel `helixagent.tasks.x`. JSON without headers and key
 //! is published as exactly its JSON; everything else in an envelope (`proto/`).

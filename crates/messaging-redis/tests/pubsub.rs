@@ -11,6 +11,7 @@
 
 #[path = "support/server.rs"]
 mod server;
+#[macro_use]
 #[path = "support/trials.rs"]
 mod trials;
 
@@ -30,10 +31,9 @@ use messaging_redis::{PubSub, RedisConfig};
 use tokio::time::timeout;
 
 use self::server::{PASSWORD, Server, free_port};
-use self::trials::{run, trials};
 
 fn main() -> ExitCode {
-    run(trials![
+    trials::run(trials![
         a_task_is_exactly_its_json_to_any_client_both_ways,
         what_json_alone_cannot_say_travels_in_an_envelope,
         a_receipt_tells_whether_anybody_was_there,

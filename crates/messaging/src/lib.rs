@@ -39,6 +39,9 @@ pub mod config;
 #[cfg(feature = "rabbitmq")]
 pub use messaging_amqp as rabbitmq;
 pub use messaging_core::*;
+/// The Kafka backend.
+#[cfg(feature = "kafka")]
+pub use messaging_kafka as kafka;
 /// The memory backend.
 pub use messaging_memory as memory;
 /// The Redis backends.

@@ -53,6 +53,11 @@ impl Registry {
                 async { Ok(Broker::builder(messaging_redis::Streams::connect(config?).await?)) }
                     .boxed()
             });
+        #[cfg(feature = "kafka")]
+        let registry = registry.with("kafka", |environment| {
+            let config = messaging_kafka::KafkaConfig::from_variables(variables(environment));
+            async { Ok(Broker::builder(messaging_kafka::Kafka::connect(config?).await?)) }.boxed()
+        });
         #[cfg(feature = "rabbitmq")]
         let registry = registry.with("rabbitmq", |environment| {
             let config = messaging_amqp::RabbitConfig::from_variables(variables(environment));
@@ -120,7 +125,7 @@ fn redis_config(environment: &Environment) -> Result<messaging_redis::RedisConfi
 }
 
 /// The variables as backends read them.
-#[cfg(any(feature = "redis", feature = "rabbitmq"))]
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
 fn variables(environment: &Environment) -> impl Fn(&str) -> Result<Option<String>> {
     |name| environment.get(name).map(|value| value.map(str::to_owned))
 }

@@ -1,4 +1,4 @@
-//! `conformance BACKEND [--redis-mode MODE] [--nodes N] [--case FILTER] [--json]` and `conformance --controls`.
+//! `conformance BACKEND [--redis-mode MODE] [--nodes N] [--zookeeper] [--case FILTER] [--json]` and `conformance --controls`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             }
             Ok(None) => {
                 eprintln!(
-                    "backend {backend:?} is unknown (accepted: memory, redis, redis-streams, rabbitmq)"
+                    "backend {backend:?} is unknown (accepted: memory, redis, redis-streams, rabbitmq, kafka)"
                 );
                 ExitCode::from(2)
             }

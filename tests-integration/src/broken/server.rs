@@ -49,6 +49,10 @@ impl Server for BrokenServer {
         Err(NOTHING_ELSE.to_owned())
     }
 
+    fn libraries(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn write(&self, _: Foreign, _: &str, _: &str) -> Result<(), String> {
         Err(NOTHING_ELSE.to_owned())
     }

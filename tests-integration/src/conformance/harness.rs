@@ -1,5 +1,6 @@
 //! The backends under test, each with the broker it needs.
 
+mod kafka;
 mod memory;
 mod python;
 mod rabbitmq;
@@ -7,6 +8,7 @@ mod redis;
 
 use std::process::Command;
 
+pub use self::kafka::KafkaHarness;
 pub use self::memory::MemoryHarness;
 pub use self::rabbitmq::RabbitHarness;
 pub use self::redis::RedisHarness;
@@ -41,6 +43,10 @@ pub fn harness_of(backend: &str, wanted: &Wanted) -> Result<Option<Box<dyn Harne
             wanted.check(&[Kind::RabbitMq])?;
             Some(Box::new(RabbitHarness::on(wanted.options(Kind::RabbitMq))))
         }
+        "kafka" => {
+            wanted.check(&[Kind::Kafka])?;
+            Some(Box::new(KafkaHarness::on(wanted.options(Kind::Kafka))))
+        }
         _ => None,
     })
 }
@@ -50,6 +56,7 @@ pub(super) fn member_of(backend: &str) -> Connecting {
     match backend {
         "redis-streams" => redis::member(),
         "rabbitmq" => rabbitmq::member(),
+        "kafka" => kafka::member(),
         _ => {
             let text = format!("{backend} has no members in other processes");
             async { Err(Error::new(ErrorKind::UnknownBackend, text)) }.boxed()

@@ -128,7 +128,13 @@ pub trait Server: Send + Sync {
     /// As [`Server::kill`].
     fn forget_group(&self, stream: &str, group: &str) -> Result<(), String>;
 
-    /// Deletes a stream with everything in it and all its groups.
+    /// Whether the broker refuses to delete a group that has members.
+    fn keeps_groups_in_use(&self) -> bool {
+        false
+    }
+
+    /// Deletes a stream with everything in it and all its groups; where nobody but its owner may
+    /// make one, there is an empty one then.
     ///
     /// # Errors
     /// As [`Server::kill`].

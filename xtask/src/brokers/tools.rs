@@ -1,9 +1,10 @@
 //! The brokers' own tools, connected.
 
 use std::ffi::{OsStr, OsString};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
-use super::{Brokers, Management, kafka, rabbitmq, redis};
+use super::{Brokers, Kind, Management, kafka, rabbitmq, redis};
 
 impl Brokers {
     /// `redis-cli`, connected to a server that answers.
@@ -33,6 +34,19 @@ impl Brokers {
         let mut command = redis::cli_of(self, server)?;
         command.args(args);
         Ok(command)
+    }
+
+    /// Where the other brokers of a Kafka cluster connect to a node: the listener that clients do
+    /// not use.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node, or this is no Kafka.
+    pub fn address_between(&self, node: &str) -> Result<SocketAddr, String> {
+        match self.kind() {
+            Kind::Kafka => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, self.node(node)?.second))),
+            other => Err(format!("{} has no listener between brokers", other.name())),
+        }
     }
 
     /// A tool of Kafka's, as `kafka-NAME.sh`, connected to the brokers.

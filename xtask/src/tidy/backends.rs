@@ -8,10 +8,11 @@ use super::Finding;
 type Backend = (&'static str, &'static str, &'static [&'static str]);
 
 /// The crates, each with its backends. A crate of several has what they share beside them.
-const BACKENDS: [Backend; 3] = [
+const BACKENDS: [Backend; 4] = [
     ("messaging-memory", "", &["settle"]),
     ("messaging-redis", "streams/", &["settle"]),
     ("messaging-amqp", "", &["settle", "connection", "confirms", "management"]),
+    ("messaging-kafka", "", &["settle", "connection", "group", "offsets", "read", "write"]),
 ];
 
 /// Redis Pub/Sub settles nothing.
@@ -21,9 +22,10 @@ const WITHOUT_SETTLEMENT: [Backend; 1] = [("messaging-redis", "pubsub/", &[])];
 const ROOMS: [&str; 4] = ["driver", "sender", "subscription", "admin"];
 
 /// The files of every crate with backends; those with a broker to talk to have `wire` too.
-const SHARED: [(&str, &[&str]); 3] = [
+const SHARED: [(&str, &[&str]); 4] = [
     ("messaging-memory", &["lib", "config", "error"]),
     ("messaging-amqp", &["lib", "config", "error", "wire"]),
+    ("messaging-kafka", &["lib", "config", "error", "wire"]),
     ("messaging-redis", &["lib", "config", "error", "wire"]),
 ];
 

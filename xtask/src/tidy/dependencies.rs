@@ -52,7 +52,9 @@ fn level(package: &str) -> Option<u8> {
     match package {
         "messaging-core" => Some(0),
         "messaging" => Some(2),
-        "helixagent" | "xtask" | "only-memory" | "only-rabbitmq" | "only-redis" => Some(3),
+        "helixagent" | "xtask" | "only-kafka" | "only-memory" | "only-rabbitmq" | "only-redis" => {
+            Some(3)
+        }
         "tests-integration" => Some(4),
         name if name.starts_with("messaging-") => Some(1),
         _ => None,

@@ -208,10 +208,8 @@ impl<P: Publication> Writer<P> {
                 let number = tracker.push(publication, size, size + OVERHEAD);
                 (number, tracker.bytes())
             };
-            let mut route = BasicPublishArguments::default();
-            route.exchange = exchange;
-            route.routing_key = routing_key;
-            route.mandatory = mandatory;
+            let immediate = false;
+            let route = BasicPublishArguments { exchange, routing_key, mandatory, immediate };
             let mut sent = pin!(channel.publish(properties, body, route));
             let sent = match poll!(&mut sent) {
                 std::task::Poll::Ready(sent) => sent.is_ok(),

@@ -26,8 +26,9 @@ async fn refusal(config: RabbitConfig) -> Error {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn what_keeps_it_from_connecting_is_named_within_the_deadline() {
-    let Some(config) = server() else { return };
+    let config = server();
     let mut wrong = config.clone().with_login("nobody", "hunter2-wrong");
     let error = refusal(wrong.clone()).await;
     assert_eq!(*error.kind(), ErrorKind::Denied);
@@ -63,8 +64,9 @@ async fn what_keeps_it_from_connecting_is_named_within_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn what_the_server_refuses_is_typed_and_leaves_other_channels_alone() {
-    let Some(config) = server() else { return };
+    let config = server();
     let link = open(config, Role::Consume).await;
     let session = link.session(soon()).await.unwrap();
     let (other, _events) = session.channel(soon()).await.unwrap();
@@ -98,8 +100,9 @@ async fn what_the_server_refuses_is_typed_and_leaves_other_channels_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_missing_permission_is_denied() {
-    let Some(config) = server() else { return };
+    let config = server();
     let api = config.management.clone().unwrap();
     let user = unique("user");
     manage(&api, "PUT", &format!("users/{user}"), r#"{"password":"p","tags":""}"#).await;
@@ -117,8 +120,9 @@ async fn a_missing_permission_is_denied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_consumer_hears_that_its_queue_is_gone() {
-    let Some(config) = server() else { return };
+    let config = server();
     let link = open(config, Role::Consume).await;
     let session = link.session(soon()).await.unwrap();
     let (channel, mut events) = session.channel(soon()).await.unwrap();
@@ -135,8 +139,9 @@ async fn a_consumer_hears_that_its_queue_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_server_that_says_nothing_is_left_and_found_again() {
-    let Some(config) = server() else { return };
+    let config = server();
     let proxy = Proxy::start(&config).await;
     let link = open(config.with_nodes(vec![proxy.address.clone()]), Role::Consume).await;
     let session = link.session(soon()).await.unwrap();
@@ -149,8 +154,9 @@ async fn a_server_that_says_nothing_is_left_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_request_without_an_answer_ends_the_connection_and_nothing_panics() {
-    let Some(config) = server() else { return };
+    let config = server();
     let panics = panics();
     let proxy = Proxy::start(&config).await;
     let link = open(config.with_nodes(vec![proxy.address.clone()]), Role::Consume).await;
@@ -168,8 +174,9 @@ async fn a_request_without_an_answer_ends_the_connection_and_nothing_panics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn many_channels_closed_by_the_server_cost_one_reconnect_and_no_panic() {
-    let Some(config) = server() else { return };
+    let config = server();
     let panics = panics();
     let link = open(config, Role::Consume).await;
     for _ in 0..300 {
@@ -185,8 +192,9 @@ async fn many_channels_closed_by_the_server_cost_one_reconnect_and_no_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn two_hundred_reconnects_leave_nothing_behind() {
-    let Some(config) = server() else { return };
+    let config = server();
     let link = open(config, Role::Publish).await;
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let files = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);

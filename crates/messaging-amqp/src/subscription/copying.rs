@@ -1,15 +1,15 @@
 //! Copies: what brings a message back to its group, or to the dead letters, before its original is
 //! acked.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use messaging_core::headers::ours;
 use messaging_core::{ErrorKind, Message, Settled};
 use tokio::time::{Instant, sleep};
 
-use super::desk::{Copy, Target};
+use super::desk::{Copied, Copy, Target};
 use super::member::{Member, declare};
-use super::ring::Alias;
 use super::source::Source;
 use crate::backoff::Backoff;
 use crate::confirms::{Outcome, Publish};
@@ -20,7 +20,7 @@ use crate::wire::{self, Marks};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Publishes a copy until it is confirmed, under the same id. Nothing once that can't be any more.
-pub(super) async fn publish(member: &Member, copy: Copy) -> Option<(u32, Alias)> {
+pub(super) async fn publish(member: &Member, copy: Copy) -> Option<Copied> {
     let mut backoff = Backoff::default();
     loop {
         match attempt(member, &copy).await {
@@ -41,7 +41,8 @@ pub(super) async fn publish(member: &Member, copy: Copy) -> Option<(u32, Alias)>
     if let Some(confirm) = copy.confirm {
         confirm.resolve(Ok(Settled::Durable));
     }
-    Some((copy.lane, copy.of))
+    let moved = copy.to == Target::Suspects;
+    Some(Copied { lane: copy.lane, of: copy.of, moved })
 }
 
 async fn attempt(member: &Member, copy: &Copy) -> Outcome {
@@ -72,7 +73,8 @@ fn prepare(member: &Member, copy: &Copy) -> messaging_core::Result<Publish> {
         }
         (Target::DeadLetters { reason }, _) => {
             let message = dead_letter(member, copy, reason);
-            (names.dead_letter_exchange(), wire::outgoing(&message, Marks::default())?)
+            let marks = Marks { copy: unique(), ..Marks::default() };
+            (names.dead_letter_exchange(), wire::outgoing(&message, marks)?)
         }
         (Target::Group | Target::Tier(_) | Target::Suspects, None) => {
             let text = "only a group takes copies back";
@@ -84,7 +86,12 @@ fn prepare(member: &Member, copy: &Copy) -> messaging_core::Result<Publish> {
 }
 
 fn marks(copy: &Copy) -> Marks {
-    Marks { attempts: copy.attempt.saturating_sub(1), ..Marks::default() }
+    Marks { attempts: copy.attempt.saturating_sub(1), is_suspect: false, copy: unique() }
+}
+
+/// What tells one copy of a message from the others.
+fn unique() -> u64 {
+    (RandomState::new().build_hasher().finish() >> 1).max(1)
 }
 
 fn counted(copy: &Copy) -> messaging_core::Result<wire::Outbound> {

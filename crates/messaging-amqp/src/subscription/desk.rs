@@ -47,6 +47,8 @@ pub(crate) struct Desk {
 pub(super) struct Limits {
     pub(super) prefetch: NonZeroU32,
     pub(super) bytes: Option<usize>,
+    /// How many the server leaves unsettled at most, so that it knows of every ack before.
+    pub(super) fetched: u16,
 }
 
 /// How a message comes again that was not settled for good.
@@ -67,6 +69,10 @@ struct State {
     bytes: usize,
     /// How many copies are on their way.
     copying: usize,
+    /// How many of them, or of those whose originals are not acked yet, go to the suspects.
+    moving: usize,
+    /// How many of these are confirmed.
+    moved: usize,
     copies: Vec<Copy>,
     confirms: Vec<Confirm<Settled>>,
     events: VecDeque<Event>,
@@ -107,6 +113,15 @@ pub(super) struct Copy {
     pub(super) confirm: Option<Confirm<Settled>>,
 }
 
+/// A copy that is confirmed.
+#[derive(Debug)]
+pub(super) struct Copied {
+    pub(super) lane: u32,
+    pub(super) of: Alias,
+    /// Whether it went to the suspects.
+    pub(super) moved: bool,
+}
+
 /// Where a copy goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -133,7 +148,7 @@ impl Desk {
     pub(super) fn new(lanes: usize, limits: Limits, returning: Returning) -> Self {
         let lane = || Lane {
             epoch: 0,
-            ring: Ring::new(u64::from(limits.prefetch.get()).min(MOST_REMEMBERED)),
+            ring: Ring::new(u64::from(limits.fetched).min(MOST_REMEMBERED)),
             order: Order::default(),
             past: Past::default(),
         };
@@ -142,6 +157,8 @@ impl Desk {
             in_hand: 0,
             bytes: 0,
             copying: 0,
+            moving: 0,
+            moved: 0,
             copies: Vec::new(),
             confirms: Vec::new(),
             events: VecDeque::new(),
@@ -186,6 +203,10 @@ impl Desk {
         // Suspects are few and stop for nobody.
         for (number, lane) in state.lanes.iter_mut().enumerate().rev() {
             let number = u32::try_from(number).unwrap_or_default();
+            // If one of them kills this process, no other may be there twice.
+            if number == SUSPECTS && state.moving > 0 {
+                continue;
+            }
             while state.in_hand < prefetch && state.bytes < most_bytes {
                 let tag = match in_place {
                     None => lane.ring.next_waiting(),
@@ -206,12 +227,15 @@ impl Desk {
         batch
     }
 
-    /// What is to be brought to the server now.
+    /// What is to be brought to the server now. A subscription that was left acks everything at once
+    /// in the end: the server keeps single acks back where they are many, and forgets those when the
+    /// channel closes.
     pub(super) fn take_work(&self) -> Work {
         let mut state = self.lock();
         let mut work = Work::default();
+        let waits = state.phase != Phase::Open && state.in_hand + state.copying > 0;
         for (number, lane) in (0..).zip(&mut state.lanes) {
-            if lane.ring.has_acks() {
+            if lane.ring.has_acks() && !waits {
                 work.acks.push((number, lane.ring.take_acks()));
             }
         }
@@ -223,6 +247,15 @@ impl Desk {
     /// The first time after `from` at which a message that is kept back goes out again.
     pub(super) fn next_due(&self, from: Instant) -> Option<Instant> {
         self.lock().lanes.iter().filter_map(|lane| lane.order.next_due(from)).min()
+    }
+
+    /// What was taken as work has been handed over to the connection.
+    pub(super) fn flushed(&self) {
+        let mut state = self.lock();
+        if state.moved > 0 {
+            state.moving -= std::mem::take(&mut state.moved);
+            state.wake();
+        }
     }
 
     /// Looks again whether something is due.
@@ -265,6 +298,7 @@ impl State {
     /// Puts a copy in the way, of a delivery that counts as being copied.
     fn copy(&mut self, copy: Copy) {
         self.copying += 1;
+        self.moving += usize::from(copy.to == Target::Suspects);
         self.copies.push(copy);
     }
 }

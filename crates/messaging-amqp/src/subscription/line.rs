@@ -44,6 +44,25 @@ impl Line {
         Ok(Self { lane, epoch, queue, channel, events, deliveries, ended: false, tag })
     }
 
+    /// Waits until the server has written something after our last acks, by consuming an empty queue for
+    /// a moment: what it sends for those acks is here by then.
+    pub(super) async fn settle_down(&self, empty: &str, deadline: Instant) -> Result<(), Fault> {
+        for _ in 0..2 {
+            let consumed = self.channel.consume(empty, "", false, FieldTable::new(), deadline);
+            let (tag, _) = consumed.await?;
+            self.channel.cancel(&tag, deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Consumes another queue, which is empty, under the same tag.
+    pub(super) async fn stand_in(&mut self, empty: &str, deadline: Instant) -> Result<(), Fault> {
+        let consumed =
+            self.channel.consume(empty, &self.tag, false, FieldTable::new(), deadline).await?;
+        self.deliveries = consumed.1;
+        Ok(())
+    }
+
     /// Asks the server to send no more. What it has sent still comes.
     pub(super) async fn cancel(&self, deadline: Instant) {
         // A channel that is lost sends nothing either.
@@ -54,7 +73,7 @@ impl Line {
 /// Reads a delivery.
 pub(super) fn read(member: &Member, delivery: ConsumerMessage) -> Arrival {
     let ConsumerMessage { deliver: Some(deliver), basic_properties, content, .. } = delivery else {
-        return Arrival { message: None, attempt: 1, returns: 0 };
+        return Arrival { message: None, attempt: 1, returns: 0, copy: 0 };
     };
     let is_ours = member.ours.iter().any(|exchange| **exchange == **deliver.exchange());
     let trust = if is_ours { Trust::Ours } else { Trust::Others };
@@ -70,12 +89,13 @@ pub(super) fn read(member: &Member, delivery: ConsumerMessage) -> Arrival {
             };
             let message = Some(inbound.message).filter(|message| member.wants(message));
             let attempt = inbound.marks.attempts.saturating_add(1);
-            Arrival { message: message.map(Arc::new), attempt, returns }
+            let copy = inbound.marks.copy;
+            Arrival { message: message.map(Arc::new), attempt, returns, copy }
         }
         Err(error) => {
             let reason = format!("a message of queue {}: {error}", member.source.name());
             member.desk.tell(Event::Parked(Parked::new(reason)));
-            Arrival { message: None, attempt: 1, returns: 0 }
+            Arrival { message: None, attempt: 1, returns: 0, copy: 0 }
         }
     }
 }

@@ -20,6 +20,11 @@ const OPENING: Duration = Duration::from_secs(30);
 /// How many more than the prefetch are fetched where some may be kept back.
 const KEPT_BACK: u32 = 1_024;
 
+/// How many times the prefetch, and how many at least, an ordered group fetches. What its member has
+/// acked the server may not have on its disk yet, and another member handles it again after a kill:
+/// that is as much as is fetched, so it is little.
+const OF_ORDERED: (u32, u32) = (4, 64);
+
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(super) shared: Arc<Shared>,
@@ -29,7 +34,8 @@ pub(crate) struct Member {
     /// The exchanges through which only copies of ours come.
     pub(super) ours: Vec<Arc<str>>,
     pub(crate) desk: Desk,
-    prefetch: u32,
+    /// How many the server leaves unsettled.
+    fetched: u16,
 }
 
 impl Member {
@@ -38,7 +44,8 @@ impl Member {
         let most = shared.config.prefetch.map_or(u16::MAX, std::num::NonZeroU16::get);
         let prefetch =
             spec.prefetch.min(std::num::NonZeroU32::new(most.into()).unwrap_or(spec.prefetch));
-        let limits = Limits { prefetch, bytes: spec.prefetch_bytes };
+        let fetched = fetched(&source, prefetch.get());
+        let limits = Limits { prefetch, bytes: spec.prefetch_bytes, fetched };
         let desk = Desk::new(2, limits, source.returning());
         Ok(Self {
             shared: Arc::clone(shared),
@@ -46,7 +53,7 @@ impl Member {
             patterns: spec.source.patterns()?,
             source,
             desk,
-            prefetch: prefetch.get(),
+            fetched,
         })
     }
 
@@ -81,14 +88,9 @@ impl Member {
         declared.map_err(|fault| self.refused(fault))
     }
 
-    fn server_prefetch(&self, lane: u32) -> u16 {
-        let count = match self.source.returning() {
-            // One suspect is out at a time.
-            _ if lane == SUSPECTS => 1,
-            Returning::AsCopy { .. } => self.prefetch,
-            Returning::InPlace { .. } => self.prefetch.saturating_add(KEPT_BACK),
-        };
-        u16::try_from(count).unwrap_or(u16::MAX)
+    /// One suspect is out at a time.
+    const fn server_prefetch(&self, lane: u32) -> u16 {
+        if lane == SUSPECTS { 1 } else { self.fetched }
     }
 
     /// The server's refusal to declare. What members agree on is in the marker's arguments.
@@ -113,6 +115,19 @@ impl Member {
         );
         Error::new(ErrorKind::GroupConflict { group, theirs, ours }, text)
     }
+}
+
+/// How many deliveries the server leaves unsettled at most.
+fn fetched(source: &Source, prefetch: u32) -> u16 {
+    let count = match source.returning() {
+        Returning::AsCopy { .. } => prefetch,
+        Returning::InPlace { .. } if source.is_ordered() => {
+            let (times, least) = OF_ORDERED;
+            prefetch.saturating_mul(times).max(least)
+        }
+        Returning::InPlace { .. } => prefetch.saturating_add(KEPT_BACK),
+    };
+    u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 /// Declares over a channel of its own, as a refusal closes it.

@@ -27,6 +27,7 @@ pub(super) struct Known {
     pub(super) fate: Fate,
     pub(super) attempt: u32,
     pub(super) message: Arc<Message>,
+    pub(super) copy: u64,
     /// When it was to go out again, where its retry is in place.
     pub(super) not_before: Option<Instant>,
     /// The epoch in which its channel was lost.
@@ -55,10 +56,10 @@ impl Past {
             State::Done | State::Acked => Fate::Settled(Settlement::Ack),
         };
         let alias = slot.alias.unwrap_or(own);
-        let Slot { attempt, message, .. } = slot;
+        let Slot { attempt, message, copy, .. } = slot;
         let Some(message) = message else { return };
         self.ids.entry(message.id.clone()).or_default().push_back(alias);
-        self.known.insert(alias, Known { fate, attempt, message, not_before, lost: own.0 });
+        self.known.insert(alias, Known { fate, attempt, message, copy, not_before, lost: own.0 });
     }
 
     /// A channel is lost once more: what did not come back over the last one is with somebody else,
@@ -80,11 +81,14 @@ impl Past {
     }
 
     /// The delivery that comes back as this message, if it is one of ours; it is forgotten here.
-    pub(super) fn recognise(&mut self, message: &Message) -> Option<(Alias, Known)> {
+    /// Another copy of the message is another delivery: it may be what an acked one has become.
+    pub(super) fn recognise(&mut self, message: &Message, copy: u64) -> Option<(Alias, Known)> {
         let aliases = self.ids.get(&message.id)?;
         let same = |alias: &&Alias| {
             self.known.get(*alias).is_some_and(|known| {
-                known.message.subject == message.subject && known.message.body == message.body
+                known.copy == copy
+                    && known.message.subject == message.subject
+                    && known.message.body == message.body
             })
         };
         let alias = *aliases.iter().find(same)?;

@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub(super) arrived: Instant,
     /// As what it was handed out, where that was over an earlier channel.
     pub(super) alias: Option<Alias>,
+    /// Which copy of ours it is, as copies share an id; 0 is none.
+    pub(super) copy: u64,
 }
 
 /// The epoch of a channel and the tag in it.
@@ -182,7 +184,7 @@ impl Slot {
         message: Arc<Message>,
         arrived: Instant,
     ) -> Self {
-        Self { state, attempt, message: Some(message), arrived, alias: None }
+        Self { state, attempt, message: Some(message), arrived, alias: None, copy: 0 }
     }
 
     /// The key, where those count.

@@ -14,10 +14,9 @@ use messaging_core::{Error, ErrorKind, Gap, Result};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::copying;
-use super::desk::{Desk, MAIN, SUSPECTS, Work};
+use super::desk::{Copied, Desk, MAIN, SUSPECTS, Work};
 use super::line::{Line, read};
 use super::member::Member;
-use super::ring::Alias;
 use crate::backoff::Backoff;
 use crate::connection::{ChannelEvent, Link};
 use crate::error::Refusal;
@@ -38,7 +37,7 @@ const SUSPICIOUS: Duration = Duration::from_secs(5);
 /// How many such ends in a row are one message.
 const POISON: u32 = 3;
 
-type Copies = FuturesUnordered<BoxFuture<'static, Option<(u32, Alias)>>>;
+type Copies = FuturesUnordered<BoxFuture<'static, Option<Copied>>>;
 
 /// Why a subscription's channels were given up.
 #[derive(Debug)]
@@ -96,12 +95,14 @@ impl Task {
         loop {
             let desk = &member.desk;
             flush(member, lines, copies, desk.take_work()).await;
+            desk.flushed();
             if desk.has_left() {
                 if !std::mem::replace(&mut leaving, true) && !member.source.is_ordered() {
                     leave(member, lines).await;
                     continue;
                 }
                 if desk.is_done() && copies.is_empty() {
+                    part(member, lines).await;
                     return End::Done;
                 }
             }
@@ -116,10 +117,14 @@ impl Task {
                 () = member.shared.dead.cancelled() => return End::Dead,
                 () = desk.work.notified() => {}
                 Some(copied) = copies.next(), if !copies.is_empty() => {
-                    copied.into_iter().for_each(|(lane, of)| desk.copied(lane, of));
+                    copied.into_iter().for_each(|copied| desk.copied(copied));
                 }
                 (lane, received) = receive(main, rest, &mut buffer, leaving) => match received {
-                    Received::Deliveries => take_in(member, lane, lines, &mut buffer),
+                    Received::Deliveries => {
+                        if let Some(line) = lines.iter().find(|line| line.lane == lane) {
+                            take_in(member, line, &mut buffer);
+                        }
+                    }
                     Received::Ended(End::Lost) if leaving => {
                         desk.abandon();
                         return End::Done;
@@ -255,7 +260,7 @@ async fn meanwhile<T>(
             biased;
             () = member.shared.dead.cancelled() => return None,
             Some(copied) = copies.next(), if !copies.is_empty() => {
-                copied.into_iter().for_each(|(lane, of)| desk.copied(lane, of));
+                copied.into_iter().for_each(|copied| desk.copied(copied));
             }
             () = desk.work.notified() => {}
             came = &mut waited_for => return Some(came),
@@ -263,10 +268,7 @@ async fn meanwhile<T>(
     }
 }
 
-fn begin(
-    member: &Arc<Member>,
-    copy: super::desk::Copy,
-) -> BoxFuture<'static, Option<(u32, Alias)>> {
+fn begin(member: &Arc<Member>, copy: super::desk::Copy) -> BoxFuture<'static, Option<Copied>> {
     let member = Arc::clone(member);
     Box::pin(async move { copying::publish(&member, copy).await })
 }
@@ -358,22 +360,53 @@ async fn why(line: &mut Line) -> End {
     End::Lost
 }
 
-fn take_in(
-    member: &Member,
-    lane: u32,
-    lines: &[Line],
-    buffer: &mut Vec<amqprs::channel::ConsumerMessage>,
-) {
-    let Some(line) = lines.iter().find(|line| line.lane == lane) else { return };
+fn take_in(member: &Member, line: &Line, buffer: &mut Vec<amqprs::channel::ConsumerMessage>) {
     let arrivals = buffer.drain(..).map(|delivery| read(member, delivery)).collect();
-    member.desk.arrived(lane, line.epoch, arrivals);
+    member.desk.arrived(line.lane, line.epoch, arrivals);
 }
 
-/// Asks for no more deliveries.
-async fn leave(member: &Member, lines: &[Line]) {
+/// Asks for no more deliveries, and takes in those that were on their way.
+///
+/// A quorum queue returns what it sends to a consumer that is gone by then, and counts that; so the
+/// server is first given time for our last acks, after which it has no room to send more. A classic
+/// queue may send some after its answer, and the client library keeps those for a consumer of the same
+/// tag only; so there is one. Both times the marker is consumed, in which nothing ever is.
+async fn leave(member: &Member, lines: &mut [Line]) {
     let deadline = Instant::now() + member.shared.config.timeout;
+    let marker = member.source.marker(&member.shared.names);
     for line in lines {
+        if let Some(marker) = &marker {
+            // A channel that is lost sends nothing either.
+            line.settle_down(marker, deadline).await.ok();
+        }
         line.cancel(deadline).await;
+        let mut all = Vec::new();
+        while line.deliveries.recv_many(&mut all, BATCH).await > 0 {
+            take_in(member, line, &mut all);
+        }
+        if let Some(marker) = &marker
+            && line.stand_in(marker, deadline).await.is_ok()
+        {
+            while let Ok(delivery) = line.deliveries.try_recv() {
+                take_in(member, line, &mut vec![delivery]);
+            }
+        } else {
+            line.ended = true;
+        }
+    }
+}
+
+/// Waits until the server has answered something after our last acks, so that it has those too before
+/// the channel closes.
+async fn part(member: &Member, lines: &[Line]) {
+    let deadline = Instant::now() + member.shared.config.timeout;
+    for line in lines.iter().filter(|line| line.is_alive()) {
+        if member.source.is_ordered() {
+            // What is kept back has to return before another member gets anything.
+            line.channel.set_prefetch(1, deadline).await.ok();
+        } else {
+            line.cancel(deadline).await;
+        }
     }
 }
 

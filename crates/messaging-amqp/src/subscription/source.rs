@@ -112,6 +112,14 @@ impl Source {
         }
     }
 
+    /// A queue that is always empty, where there is one.
+    pub(super) fn marker(&self, names: &Names) -> Option<String> {
+        match self {
+            Self::Group(group) => Some(names.marker(&group.name)),
+            Self::DeadLetters { .. } | Self::Own { .. } => None,
+        }
+    }
+
     /// Who gives a message up, for whoever reads the dead letter.
     pub(super) fn name(&self) -> &str {
         match self {

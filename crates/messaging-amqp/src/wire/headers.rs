@@ -13,6 +13,8 @@ pub(crate) mod marks {
     pub(crate) const ATTEMPTS: &str = "helixagent-attempts";
     /// Whether the message has been in the hands of a member that died.
     pub(crate) const SUSPECT: &str = "helixagent-suspect";
+    /// Which copy it is.
+    pub(crate) const COPY: &str = "helixagent-copy";
 }
 
 const KEY: &str = "message-key";
@@ -53,6 +55,9 @@ pub(super) fn table(message: &Message, ours: Marks) -> Result<FieldTable> {
     if ours.is_suspect {
         add(marks::SUSPECT, true.into())?;
     }
+    if ours.copy > 0 {
+        add(marks::COPY, FieldValue::l(ours.copy.cast_signed()))?;
+    }
     Ok(fields)
 }
 
@@ -82,6 +87,7 @@ pub(super) fn read(fields: &FieldTable, trust: Trust, message: &mut Message) -> 
             name if name.starts_with(OF_THE_SERVER) => {}
             name if name.starts_with(ours::PREFIX) && trust == Trust::Others => {}
             marks::ATTEMPTS => found.attempts = number(value).unwrap_or_default(),
+            marks::COPY => found.copy = number(value).unwrap_or_default(),
             marks::SUSPECT => found.is_suspect = matches!(value, FieldValue::t(true)),
             name => message.headers.stamp(name, text(value)),
         }

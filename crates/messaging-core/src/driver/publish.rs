@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::confirm::Confirm;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::position::Position;
 
@@ -33,6 +33,14 @@ impl Outgoing {
     /// reads as unknown. One reading of the clock serves a batch.
     pub fn begin(&mut self, now: Instant) -> bool {
         self.confirm.begin(now, self.deadline)
+    }
+
+    /// Takes [`Outgoing::begin`] back: the broker has not written the message and may do so later.
+    ///
+    /// It may be sent again after another `begin`; an expiry until then reads as not sent, because of
+    /// `refused`.
+    pub fn withdraw(&mut self, refused: Error) {
+        self.confirm.withdraw(refused);
     }
 
     /// Says what became of it.

@@ -75,7 +75,9 @@ async fn delete_group(
     name: &GroupName,
     target: &Target,
 ) -> Result<()> {
-    let Some(group) = groups.iter().find(|group| group.id == name.as_str()) else {
+    let Some(group) =
+        groups.iter().find(|group| group.dead_letters.is_none() && group.name == *name)
+    else {
         return Err(missing(target));
     };
     if !found::is_empty(&shared.cluster, &group.id, LEAVING).await? {

@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep};
 use super::spec::{Content, content};
 use crate::backoff::Backoff;
 use crate::cluster::{Cluster, Topic};
+use crate::config::KafkaConfig;
 use crate::driver::Shared;
 use crate::error::from_code;
 use crate::group::Partition;
 use crate::group::claim::Claim;
 use crate::offsets::metadata::{Progress, hash_of, patterns_told};
-use crate::subscription::group_id;
 use crate::subscription::places::{Committed, all_committed};
 
 /// How long an answer that passes is waited for, such as that a coordinator is not known yet.
@@ -80,12 +80,12 @@ pub(super) async fn groups(shared: &Shared, topics: &[Topic]) -> Result<Vec<Grou
     let mut with_retries = BTreeSet::new();
     for topic in topics {
         if let Some(Content::Retry(group)) = content(prefix, &topic.name) {
-            with_retries.insert(group.to_string());
+            with_retries.insert(shared.group_id(&group, None));
         }
     }
     ids.extend(with_retries.iter().cloned());
     let found = stream::iter(ids).map(|id| async move {
-        let Some((name, dead_letters)) = named(&id) else { return Ok(None) };
+        let Some((name, dead_letters)) = named(prefix, &id) else { return Ok(None) };
         let committed = patiently(&shared.cluster, || all_committed(&shared.cluster, &id)).await;
         let mut commits = match committed {
             // One of another kind, or not for our eyes.
@@ -102,14 +102,18 @@ pub(super) async fn groups(shared: &Shared, topics: &[Topic]) -> Result<Vec<Grou
     Ok(found.into_iter().flatten().filter(is_ours).collect())
 }
 
-/// A group's name with us, and the dead letters that it is about.
-fn named(id: &str) -> Option<(GroupName, Option<StreamName>)> {
-    let (name, stream) = match id.split_once(".dlq.") {
-        Some((name, stream)) => (name, Some(StreamName::dead_letters(stream).ok()?)),
-        None => (id, None),
+/// A group's name with us, and the dead letters that it is about: what [`Shared::group_id`] is made
+/// of.
+fn named(prefix: &str, id: &str) -> Option<(GroupName, Option<StreamName>)> {
+    let own = match prefix {
+        KafkaConfig::PREFIX => id,
+        prefix => id.strip_prefix(prefix)?.strip_prefix(".group.")?,
     };
-    let name: GroupName = name.parse().ok()?;
-    (group_id(name.as_str(), stream.as_ref()) == id).then_some((name, stream))
+    let (name, stream) = match own.split_once(".dlq.") {
+        Some((name, stream)) => (name, Some(StreamName::dead_letters(stream).ok()?)),
+        None => (own, None),
+    };
+    Some((name.parse().ok()?, stream))
 }
 
 /// The names of all groups of consumers, whoever made them.
@@ -172,11 +176,17 @@ mod tests {
     #[test]
     fn a_group_of_dead_letters_is_told_from_one_of_subjects_and_from_foreign_ones() {
         let group: GroupName = "worker-1".parse().unwrap();
-        assert_eq!(named("worker-1"), Some((group.clone(), None)));
         let dead = StreamName::dead_letters("tasks").unwrap();
-        assert_eq!(named("worker-1.dlq.tasks"), Some((group, Some(dead))));
-        for foreign in ["a.b", "a.dlq.", "a.dlq.b.c", ".dlq.tasks", ""] {
-            assert_eq!(named(foreign), None, "{foreign}");
+        for (prefix, before) in [("helixagent", ""), ("p", "p.group.")] {
+            let named = |id: &str| named(prefix, &format!("{before}{id}"));
+            assert_eq!(named("worker-1"), Some((group.clone(), None)));
+            let of_dead = Some((group.clone(), Some(dead.clone())));
+            assert_eq!(named("worker-1.dlq.tasks"), of_dead);
+            for foreign in ["a.b", "a.dlq.", "a.dlq.b.c", ".dlq.tasks", ""] {
+                assert_eq!(named(foreign), None, "{foreign}");
+            }
         }
+        assert_eq!(named("p", "worker-1"), None);
+        assert_eq!(named("helixagent", "p.group.worker-1"), None);
     }
 }

@@ -86,7 +86,8 @@ pub(super) async fn place(
     topology: &Topology,
     config: &GroupConfig,
 ) -> Result<()> {
-    let (cluster, id) = (&shared.cluster, config.name.as_str());
+    let cluster = &shared.cluster;
+    let id = &shared.group_id(&config.name, None);
     if !found::is_empty(cluster, id, LEAVING).await? {
         let text = format!(
             "group {id} has members that receive something else; provision it while it has none"

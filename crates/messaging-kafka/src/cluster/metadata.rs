@@ -54,9 +54,7 @@ impl Cluster {
         let request = MetadataRequest::default()
             .with_topics(names.map(|names| names.iter().map(topic).collect()))
             .with_allow_auto_topic_creation(false);
-        let connection = self.any().await?;
-        let answer = connection.call(&request, self.deadline()).await?;
-        Ok(self.learn(answer))
+        Ok(self.learn(self.ask(&request).await?))
     }
 
     /// Takes an answer into the view. Topics outside the answer stay as they were.

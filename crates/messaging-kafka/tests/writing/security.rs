@@ -8,8 +8,10 @@ use crate::stand::{PASSWORD, PATHS, Stand, message, on, open, publish};
 
 pub(crate) async fn a_password_is_proved_and_a_wrong_one_is_denied(stand: &Stand) {
     let users = ["--entity-type", "users", "--entity-name", "app", "--alter", "--add-config"];
-    let scram = format!("SCRAM-SHA-256=[password={PASSWORD}],SCRAM-SHA-512=[password={PASSWORD}]");
-    stand.tool("configs", &[&users[..], &[&scram]].concat());
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let scram = format!("{mechanism}=[password={PASSWORD}]");
+        stand.tool("configs", &[&users[..], &[&scram]].concat());
+    }
     let known = [
         (Mechanism::Plain, "broker"),
         (Mechanism::ScramSha256, "app"),

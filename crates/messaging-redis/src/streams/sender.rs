@@ -1,5 +1,7 @@
 //! Publishing: messages of all streams go out in batches over one connection, several at a time.
 
+mod holds;
+
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,13 +18,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::holds::Holds;
 use super::NAME;
 use super::driver::Shared;
 use super::keys::Lane;
 use crate::backoff::Backoff;
-use crate::connection::{Link, Sharded, Together, Traffic};
-use crate::error::{closed, from_server, unexpected};
-use crate::wire::{EntryId, append, number};
+use crate::connection::{Link, Sharded, Together, Traffic, Written};
+use crate::error::{closed, from_server, is_passing, unexpected};
+use crate::wire::{EntryId, append};
 
 /// The most messages sent in one piece.
 const BATCH: usize = 512;
@@ -34,6 +37,13 @@ const IN_FLIGHT: usize = 4;
 struct Addressed {
     lane: Arc<Lane>,
     outgoing: Outgoing,
+}
+
+impl Addressed {
+    /// Whether it may still be sent; if not, its caller knows that it was not.
+    fn lives(&mut self, now: Instant) -> bool {
+        now < self.outgoing.deadline || self.outgoing.begin(now)
+    }
 }
 
 /// The queue to the task that writes.
@@ -107,7 +117,8 @@ impl fmt::Debug for StreamsSender {
 }
 
 /// Writes until it is closed and everything is out. What was on the wire when the connection broke
-/// is dropped, which reads as unknown; what was not waits for the next connection.
+/// is dropped, which reads as unknown; what was not, or what the server refused for now, waits for
+/// the next connection.
 async fn write(
     shared: Arc<Shared>,
     mut queue: mpsc::UnboundedReceiver<Addressed>,
@@ -115,29 +126,33 @@ async fn write(
 ) {
     let mut backoff = Backoff::default();
     let mut waiting = Vec::new();
+    let mut holds = Holds::default();
     loop {
-        if waiting.is_empty() && !receive(&mut queue, &mut waiting, &closed).await {
+        let is_idle = waiting.is_empty() && holds.is_empty();
+        if is_idle && !receive(&mut queue, &mut waiting, &closed).await {
             return;
         }
         match shared.connector.connect_inline().await {
             Ok((link, traffic)) => {
                 backoff.reset();
-                if write_over(&shared, link, traffic, &mut queue, &mut waiting, &closed).await {
+                let writing = Writing { shared: &shared, link, queue: &mut queue, closed: &closed };
+                if writing.run(traffic, &mut waiting, &mut holds).await {
                     return;
                 }
             }
             Err(_) => {
                 // What has expired meanwhile is forgotten, so that a long outage holds no memory.
                 let now = Instant::now();
-                waiting.retain(|one| one.outgoing.deadline > now);
+                waiting.retain_mut(|one: &mut Addressed| one.lives(now));
+                holds.forget(now);
                 tokio::select! {
                     () = sleep(backoff.next()) => {}
-                    () = shared.dead.cancelled() => return refuse(queue, waiting),
+                    () = shared.dead.cancelled() => {}
                 }
             }
         }
         if shared.dead.is_cancelled() {
-            return refuse(queue, waiting);
+            return refuse(queue, holds.into_messages().chain(waiting));
         }
     }
 }
@@ -155,91 +170,141 @@ async fn receive(
     }
 }
 
-fn refuse(mut queue: mpsc::UnboundedReceiver<Addressed>, waiting: Vec<Addressed>) {
+fn refuse(mut queue: mpsc::UnboundedReceiver<Addressed>, waiting: impl Iterator<Item = Addressed>) {
     queue.close();
     let queued = std::iter::from_fn(move || queue.try_recv().ok());
-    for Addressed { outgoing, .. } in waiting.into_iter().chain(queued) {
+    for Addressed { outgoing, .. } in waiting.chain(queued) {
         outgoing.resolve(Err(closed(NAME, "publish")));
     }
 }
 
-type Answered = (Vec<Addressed>, redis::RedisResult<Vec<Value>>);
+type Answered = (Vec<Addressed>, Written);
 
-/// Writes over one connection until it breaks, or `true`: until all is out after closing.
-async fn write_over(
-    shared: &Shared,
+/// Writing over one connection.
+struct Writing<'a> {
+    shared: &'a Shared,
     link: Link,
-    mut traffic: Traffic,
-    queue: &mut mpsc::UnboundedReceiver<Addressed>,
-    waiting: &mut Vec<Addressed>,
-    closed: &CancellationToken,
-) -> bool {
-    let mut in_flight: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
-    let mut closing = pin!(closed.cancelled());
-    let mut is_closed = false;
-    let mut has_ended = false;
-    loop {
-        if has_ended && in_flight.is_empty() {
-            return false;
-        }
-        if !has_ended && !waiting.is_empty() && in_flight.len() < IN_FLIGHT {
-            let now = Instant::now();
-            let mut batch = std::mem::take(waiting);
-            batch.retain_mut(|one| one.outgoing.begin(now));
-            if !batch.is_empty() {
-                in_flight.push_back(send(link.again(), batch, shared.config.wait_replicas));
+    queue: &'a mut mpsc::UnboundedReceiver<Addressed>,
+    closed: &'a CancellationToken,
+}
+
+impl Writing<'_> {
+    /// Writes until the connection is of no more use, or `true`: until all is out after closing.
+    async fn run(
+        self,
+        mut traffic: Traffic,
+        waiting: &mut Vec<Addressed>,
+        holds: &mut Holds,
+    ) -> bool {
+        let Self { shared, link, queue, closed } = self;
+        let mut in_flight: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
+        let mut closing = pin!(closed.cancelled());
+        let mut dying = pin!(shared.dead.cancelled());
+        let mut is_closed = false;
+        let mut has_ended = false;
+        // Nothing more is sent then, and what is on the wire is waited for.
+        let mut is_leaving = false;
+        // What the server refuses until it serves must have nothing behind it that it takes.
+        let mut room = 1;
+        holds.start_over();
+        loop {
+            if is_leaving && in_flight.is_empty() {
+                return false;
             }
-            continue;
-        }
-        if is_closed && in_flight.is_empty() {
-            return true;
-        }
-        tokio::select! {
-            biased;
-            Some((batch, answer)) = in_flight.next() => match answer {
-                Ok(answers) => resolve(batch, answers, shared.config.wait_replicas),
-                // The confirms are dropped, those behind them too.
-                Err(_) => return false,
-            },
-            received = queue.recv_many(waiting, BATCH), if waiting.is_empty() && !is_closed => {
-                is_closed = received == 0;
+            let may_send = !is_leaving && in_flight.len() < room;
+            if may_send && (!waiting.is_empty() || holds.is_due(Instant::now())) {
+                let batch = next_batch(waiting, holds);
+                if !batch.is_empty() {
+                    in_flight.push_back(send(link.again(), batch, shared.config.wait_replicas));
+                }
+                continue;
             }
-            () = &mut closing, if !is_closed && waiting.is_empty() => is_closed = true,
-            // The connection ended; the next turn finds out what that means for what is on the wire.
-            () = &mut traffic, if !has_ended => has_ended = true,
+            if is_closed && in_flight.is_empty() && holds.is_empty() {
+                return true;
+            }
+            tokio::select! {
+                biased;
+                Some((batch, written)) = in_flight.next() => {
+                    let is_broken = written.is_broken;
+                    if resolve(batch, written, holds, waiting) {
+                        // Another server may serve, and this one will not for a while.
+                        is_leaving = true;
+                        holds.postpone();
+                    }
+                    if is_broken && !link.is_cluster() {
+                        // The confirms behind are dropped too.
+                        return false;
+                    }
+                    is_leaving |= is_broken;
+                    room = IN_FLIGHT;
+                }
+                received = queue.recv_many(waiting, BATCH), if waiting.is_empty() && !is_closed => {
+                    is_closed = received == 0;
+                }
+                () = &mut closing, if !is_closed && waiting.is_empty() => is_closed = true,
+                () = holds.due(), if may_send => {}
+                () = &mut dying => return false,
+                // The next turn finds out what that means for what is on the wire.
+                () = &mut traffic, if !has_ended => (has_ended, is_leaving) = (true, true),
+            }
         }
     }
+}
+
+/// Takes what may be sent now.
+fn next_batch(waiting: &mut Vec<Addressed>, holds: &mut Holds) -> Vec<Addressed> {
+    let now = Instant::now();
+    holds.divert(waiting);
+    let rest = waiting.split_off(waiting.len().min(BATCH));
+    let mut batch = std::mem::replace(waiting, rest);
+    holds.try_again(now, &mut batch);
+    batch.retain_mut(|one| one.outgoing.begin(now));
+    batch
 }
 
 fn send(mut link: Link, batch: Vec<Addressed>, replicas: u32) -> BoxFuture<'static, Answered> {
     Box::pin(async move {
-        let mut commands: Vec<Sharded> = batch
-            .iter()
-            .map(|Addressed { lane, outgoing }| Sharded {
-                shard: lane.shard,
-                command: append(&lane.key, &outgoing.message),
-            })
-            .collect();
-        if replicas > 0 {
-            let mut command = redis::cmd("WAIT");
-            command.arg(replicas).arg(1_000);
-            commands.push(Sharded { shard: 0, command });
-        }
-        let answer = link.run_all(commands).await;
-        (batch, answer)
+        let commands = batch.iter().map(|Addressed { lane, outgoing }| Sharded {
+            shard: lane.shard,
+            command: append(&lane.key, &outgoing.message),
+        });
+        let written = link.write_all(commands.collect(), replicas).await;
+        (batch, written)
     })
 }
 
-fn resolve(batch: Vec<Addressed>, mut answers: Vec<Value>, replicas: u32) {
-    let is_replicated = replicas == 0
-        || answers.pop().as_ref().and_then(number).is_some_and(|n| n >= i64::from(replicas));
-    for (Addressed { lane, outgoing }, answer) in batch.into_iter().zip(answers) {
-        match outcome(&lane, &answer) {
-            // Too few replicas have it, and a failover may forget it: dropped, it reads as unknown.
-            Ok(_) if !is_replicated => drop(outgoing),
-            outcome => outgoing.resolve(outcome),
+/// Says what became of a batch; `true` if the server refuses some of it for now.
+fn resolve(
+    batch: Vec<Addressed>,
+    written: Written,
+    holds: &mut Holds,
+    waiting: &mut Vec<Addressed>,
+) -> bool {
+    let mut is_refused = false;
+    for (mut one, answer) in batch.into_iter().zip(written.answers) {
+        // Dropped, it reads as unknown.
+        let Some(answer) = answer else {
+            if !written.is_broken {
+                holds.answered(&one.lane, true, waiting);
+            }
+            continue;
+        };
+        let outcome = outcome(&one.lane, &answer);
+        match (answer, outcome) {
+            (Value::ServerError(error), Err(refused)) if is_passing(&error) => {
+                one.outgoing.withdraw(refused);
+                holds.refused(one);
+                is_refused = true;
+            }
+            (_, outcome) => {
+                if !holds.is_empty() {
+                    holds.answered(&one.lane, outcome.is_ok(), waiting);
+                }
+                one.outgoing.resolve(outcome);
+            }
         }
     }
+    is_refused
 }
 
 fn outcome(lane: &Lane, answer: &Value) -> Result<Receipt> {

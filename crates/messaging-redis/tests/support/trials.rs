@@ -1,8 +1,10 @@
-//! Tests that need a server: without one, failures in CI, and elsewhere ignored.
+//! Tests that need a server.
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+
+use crate::server;
 
 /// One test for each function.
 macro_rules! trials {
@@ -14,10 +16,9 @@ macro_rules! trials {
     };
 }
 
-pub(crate) use trials;
-
+/// Runs them. A missing server is a failure in CI, and elsewhere a reason to ignore.
 pub(crate) fn run(trials: Vec<Trial>) -> ExitCode {
-    let missing = crate::server::missing().filter(|_| std::env::var_os("CI").is_none());
+    let missing = server::missing().filter(|_| std::env::var_os("CI").is_none());
     if let Some(reason) = &missing {
         println!("ignored: {reason}");
     }

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     ServerRestart,
     /// SIGSTOP of the server, then SIGCONT
     ServerPause,
+    /// The server ends the connections of those who listen, and of nobody else
+    ListenerCut,
     /// SIGKILL of the server that leads, which comes back after another one has taken over
     Failover,
     /// SIGKILL of a consumer, in whose place a new one starts
@@ -41,6 +43,7 @@ impl Kind {
             Self::ServerKill => "server-kill",
             Self::ServerRestart => "server-restart",
             Self::ServerPause => "server-pause",
+            Self::ListenerCut => "listener-cut",
             Self::Failover => "failover",
             Self::ConsumerKill => "consumer-kill",
             Self::ConsumerPause => "consumer-pause",
@@ -84,7 +87,7 @@ impl Kind {
             Self::ServerKill | Self::ServerRestart | Self::Failover => dice.millis(0, 1_500),
             Self::ConsumerKill => dice.millis(0, 500),
             Self::ConsumerPause | Self::ServerPause | Self::HalfOpen => dice.millis(500, 15_000),
-            Self::Reset | Self::ConnectionClose => Duration::ZERO,
+            Self::Reset | Self::ListenerCut | Self::ConnectionClose => Duration::ZERO,
             Self::MemoryAlarm => dice.millis(500, 8_000),
             Self::Cut => dice.millis(0, 2_000),
         }

@@ -62,7 +62,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Which faults, evenly (unset: kills of the server and of consumers; on redis, of the server
-    /// and resets)
+    /// and of listeners' connections)
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     faults: Vec<Kind>,
     /// Make a mistake that has to be found

@@ -15,13 +15,13 @@ pub(crate) struct Nature {
 }
 
 impl Nature {
-    /// In a thousand messages, 40 fail once, 5 twice and 5 always; 20 take long.
+    /// In a thousand messages, 80 fail once, 10 twice and 10 always; 20 take long.
     pub(crate) fn of(seed: u64, group: Group, id: Id) -> Self {
         let mut dice = Dice::of(&[seed, group as u64, u64::from(id.producer), id.sequence]);
         let failures = match dice.below(1_000) {
-            0..40 => 1,
-            40..45 => 2,
-            45..50 => u32::MAX,
+            0..80 => 1,
+            80..90 => 2,
+            90..100 => u32::MAX,
             _ => 0,
         };
         let work = if dice.percent(2) { dice.millis(50, 250) } else { dice.millis(0, 3) };

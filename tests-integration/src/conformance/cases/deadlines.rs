@@ -82,12 +82,8 @@ async fn what_is_not_on_the_wire_waits_for_the_server_to_come_back(stage: Stage)
     }
     stage.server().run(|server| server.start()).await;
     for pending in late {
-        // Where one node is back before the others, what went to those is unknown, never refused.
-        if let Err(error) = pending.await {
-            assert!(error.is_outcome_unknown(), "{error:?}");
-        }
+        pending.await.unwrap();
     }
-    patient.publish(&Bytes::from("after")).await.unwrap();
 }
 
 async fn closing_without_a_server_ends_in_time_and_leaves_nothing_open(stage: Stage) {
@@ -100,7 +96,10 @@ async fn closing_without_a_server_ends_in_time_and_leaves_nothing_open(stage: St
         left.push(publisher.enqueue(&Bytes::from("left")).await.unwrap());
     }
     let grace = Duration::from_millis(100);
-    timeout(SOON, broker.close_within(grace)).await.unwrap().unwrap();
+    // What waits for the server is not flushed, and a driver may say so.
+    if let Err(error) = timeout(SOON, broker.close_within(grace)).await.unwrap() {
+        assert_eq!(*error.kind(), ErrorKind::Timeout, "{error:?}");
+    }
     for pending in left {
         let ended = timeout(TOLERANCE, pending).await.unwrap();
         match ended.map_err(|error| error.kind().clone()) {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::cases;
 use crate::conformance::server::Foreign;
 use crate::conformance::stage::{
-    Stage, consume, group, next, publish, publish_numbers, silence, text,
+    Stage, bodies, consume, group, next, publish, publish_numbers, silence, text,
 };
 
 cases! {
@@ -130,7 +130,8 @@ enum Deleted {
     Stream,
 }
 
-/// One message is in hand and one was settled when it is deleted. Messages after that arrive.
+/// One message is in hand and one was settled when it is deleted. Messages after that arrive. A
+/// broker that keeps a group from being deleted says so, and nothing happens.
 async fn deleted(stage: &Stage, what: Deleted) {
     let (broker, gaps) = observed(stage).await;
     let mut consumer = consume(&broker, group("g", "tasks.#")).await;
@@ -138,6 +139,14 @@ async fn deleted(stage: &Stage, what: Deleted) {
     next(&mut consumer).await.ack_confirmed().await.unwrap();
     publish(&broker, "tasks.n", "held").await;
     let held = next(&mut consumer).await;
+    if let (Deleted::Group, true) = (what, stage.server().0.keeps_groups_in_use()) {
+        let refused = stage.server().run(|server| Ok(server.forget_group("tasks", "g"))).await;
+        assert!(refused.is_err(), "a group was deleted in use");
+        held.ack_confirmed().await.unwrap();
+        publish(&broker, "tasks.n", "after").await;
+        assert_eq!(bodies(&mut consumer, 1).await, ["after"]);
+        return assert_eq!(gaps.missed(), 0);
+    }
     stage
         .server()
         .run(move |server| match what {

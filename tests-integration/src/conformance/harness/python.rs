@@ -9,8 +9,13 @@ static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Makes sure that Python is there with a library, which has the name of its package.
 pub(super) fn install(library: &str) -> Result<(), String> {
+    install_as(library, library)
+}
+
+/// Makes sure that Python is there with a library that a package of another name brings.
+pub(super) fn install_as(library: &str, import: &str) -> Result<(), String> {
     let _installing = INSTALLING.lock();
-    let import = format!("import {library}");
+    let import = format!("import {import}");
     if run(&["-c", &import]).is_ok() {
         return Ok(());
     }

@@ -152,7 +152,7 @@ fn stay_in_place(servers: &Private, mode: RedisMode) -> Result<(), String> {
     let call = |node: &str, args: &[&str]| {
         let port = servers.address(node)?.port().to_string();
         let mut command = servers.redis_cli(["-p", &port].iter().chain(args))?;
-        match server::output(&mut command)?.as_str() {
+        match super::output(&mut command)?.as_str() {
             "OK" => Ok(()),
             other => Err(format!("{node}: {other}")),
         }

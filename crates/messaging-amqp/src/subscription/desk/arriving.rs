@@ -18,6 +18,8 @@ pub(in super::super) struct Arrival {
     pub(in super::super) attempt: u32,
     /// How often the server took it back from somebody, as far as it says.
     pub(in super::super) returns: u32,
+    /// Which copy of ours it is; 0 is none.
+    pub(in super::super) copy: u64,
 }
 
 impl Desk {
@@ -48,11 +50,11 @@ impl Desk {
         let Some(message) = arrival.message else {
             let alias = None;
             let (state, attempt, message) = (SlotState::Done, 1, None);
-            lane.ring.push(Slot { state, attempt, message, arrived: now, alias });
+            lane.ring.push(Slot { state, attempt, message, arrived: now, alias, copy: 0 });
             return true;
         };
         if arrival.returns > 0
-            && let Some((alias, known)) = lane.past.recognise(&message)
+            && let Some((alias, known)) = lane.past.recognise(&message, arrival.copy)
         {
             return self.take_back(state, number, alias, known, now);
         }
@@ -71,7 +73,8 @@ impl Desk {
                 }
             }
         };
-        let tag = lane.ring.push(Slot::new(slot_state, attempt, Arc::clone(&message), now));
+        let slot = Slot::new(slot_state, attempt, Arc::clone(&message), now);
+        let tag = lane.ring.push(Slot { copy: arrival.copy, ..slot });
         let of = (lane.epoch, tag);
         let copied = to.is_some();
         if let Some(to) = to {
@@ -91,8 +94,8 @@ impl Desk {
     ) -> bool {
         let open = state.phase == Phase::Open;
         let Some(lane) = state.lanes.get_mut(number as usize) else { return false };
-        let Known { fate, attempt, message, not_before, .. } = known;
-        let slot = |state| Slot::new(state, attempt, Arc::clone(&message), now);
+        let Known { fate, attempt, message, not_before, copy, .. } = known;
+        let slot = |state| Slot { copy, ..Slot::new(state, attempt, Arc::clone(&message), now) };
         match fate {
             Fate::Waiting if open => {
                 let tag = lane.ring.push(slot(SlotState::Waiting));

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::super::past::Fate;
 use super::super::ring::{Alias, State as SlotState};
-use super::{Copy, Desk, Phase, Returning, State, Target};
+use super::{Copied, Copy, Desk, Phase, Returning, State, Target};
 
 impl Desk {
     /// Settles one hand-over. `Err` gives a settlement back that comes too late.
@@ -162,10 +162,11 @@ impl Desk {
     }
 
     /// A copy is confirmed: its original is done.
-    pub(in super::super) fn copied(&self, number: u32, of: Alias) {
+    pub(in super::super) fn copied(&self, Copied { lane: number, of, moved }: Copied) {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.copying -= 1;
+        state.moved += usize::from(moved);
         let Some(lane) = state.lanes.get_mut(number as usize) else { return };
         let tag = match lane.epoch == of.0 {
             true => Some(of.1),

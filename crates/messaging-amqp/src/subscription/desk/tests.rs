@@ -9,7 +9,7 @@ const BY_COPY: Returning = Returning::AsCopy { trial_after: 2 };
 const ORDERED: Returning = Returning::InPlace { keyed: true, keeps_rejected: false };
 
 fn desk(prefetch: u32, returning: Returning) -> Desk {
-    let limits = Limits { prefetch: NonZeroU32::new(prefetch).unwrap(), bytes: None };
+    let limits = Limits { prefetch: NonZeroU32::new(prefetch).unwrap(), bytes: None, fetched: 9 };
     Desk::new(2, limits, returning)
 }
 
@@ -19,7 +19,7 @@ fn message(body: &str) -> Arc<Message> {
 }
 
 fn arrival(body: &str, returns: u32) -> Arrival {
-    Arrival { message: Some(message(body)), attempt: 1, returns }
+    Arrival { message: Some(message(body)), attempt: 1, returns, copy: 0 }
 }
 
 fn arrive(desk: &Desk, bodies: &[&str], returns: u32) {
@@ -46,6 +46,10 @@ fn shown(incoming: &[Incoming]) -> Vec<(String, u32)> {
 
 fn of(pairs: &[(&str, u32)]) -> Vec<(String, u32)> {
     pairs.iter().map(|(body, attempt)| ((*body).to_owned(), *attempt)).collect()
+}
+
+fn done(copy: &Copy) -> Copied {
+    Copied { lane: copy.lane, of: copy.of, moved: copy.to == Target::Suspects }
 }
 
 fn acks(desk: &Desk) -> Vec<(u32, Acks)> {
@@ -75,8 +79,8 @@ fn an_original_is_acked_once_its_copy_is_confirmed() {
     let mut work = desk.take_work();
     assert!(work.acks.is_empty());
     let copy = work.copies.pop().unwrap();
-    assert_eq!((copy.to, copy.attempt), (Target::Tier(after), 2));
-    desk.copied(copy.lane, copy.of);
+    assert_eq!((&copy.to, copy.attempt), (&Target::Tier(after), 2));
+    desk.copied(done(&copy));
     assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
 }
 
@@ -96,8 +100,8 @@ fn what_comes_back_after_an_outage_is_where_it_was() {
     let mut work = desk.take_work();
     assert_eq!(work.acks, [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
     let copy = work.copies.pop().unwrap();
-    assert_eq!((copy.to, copy.attempt), (Target::Group, 2));
-    desk.copied(copy.lane, copy.of);
+    assert_eq!((&copy.to, copy.attempt), (&Target::Group, 2));
+    desk.copied(done(&copy));
     desk.settle(Settle::new(held[1].token, Settlement::Ack)).unwrap();
     assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((3, true)), single: vec![] })]);
 }
@@ -112,8 +116,24 @@ fn a_copy_that_was_on_its_way_is_made_once() {
     desk.disconnected(MAIN);
     arrive(&desk, &["a"], 1);
     assert!(take(&desk).is_empty() && desk.take_work().copies.is_empty());
-    desk.copied(copy.lane, copy.of);
+    desk.copied(done(&copy));
     assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
+}
+
+#[test]
+fn a_retry_that_comes_back_from_another_member_is_not_its_acked_original() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["a"], 0);
+    let held = take(&desk);
+    desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
+    let copy = desk.take_work().copies.pop().unwrap();
+    desk.copied(done(&copy));
+    assert_eq!(acks(&desk).len(), 1);
+    desk.disconnected(MAIN);
+    let again = Arrival { attempt: 2, copy: 7, ..arrival("a", 1) };
+    desk.arrived(MAIN, desk.epoch(MAIN), vec![again]);
+    assert_eq!(shown(&take(&desk)), of(&[("a", 3)]));
+    assert!(acks(&desk).is_empty(), "nobody has handled it");
 }
 
 #[test]
@@ -123,8 +143,12 @@ fn what_others_returned_counts_and_is_tried_alone_the_second_time() {
     arrive(&desk, &["twice"], 2);
     assert_eq!(shown(&take(&desk)), of(&[("once", 2)]));
     let copy = desk.take_work().copies.pop().unwrap();
-    assert_eq!((copy.to, copy.attempt), (Target::Suspects, 3));
+    assert_eq!((&copy.to, copy.attempt), (&Target::Suspects, 3));
     desk.arrived(SUSPECTS, 0, vec![Arrival { attempt: 3, ..arrival("twice", 1) }]);
+    desk.copied(done(&copy));
+    assert!(take(&desk).is_empty(), "the original is not acked yet");
+    assert_eq!(acks(&desk).len(), 1);
+    desk.flushed();
     assert_eq!(shown(&take(&desk)), of(&[("twice", 4)]));
 }
 
@@ -136,13 +160,13 @@ fn leaving_gives_back_what_nobody_started_and_waits_for_the_rest() {
     desk.leave();
     let copy = desk.take_work().copies.pop().unwrap();
     assert_eq!(
-        (copy.to, copy.attempt, &copy.message.body[..]),
-        (Target::Group, 1, &b"waiting"[..])
+        (&copy.to, copy.attempt, &copy.message.body[..]),
+        (&Target::Group, 1, &b"waiting"[..])
     );
-    desk.copied(copy.lane, copy.of);
+    desk.copied(done(&copy));
     assert!(!desk.is_done());
     desk.settle(Settle::new(held[0].token, Settlement::Ack)).unwrap();
-    assert!(!desk.is_done(), "acks are not out yet");
+    assert!(!desk.is_done(), "acks are not out yet, and all go at once");
     assert_eq!(acks(&desk).len(), 1);
     assert!(desk.is_done());
 }
@@ -152,7 +176,7 @@ fn an_ordered_group_keeps_what_is_behind_a_retry() {
     let desk = desk(9, ORDERED);
     let keyed = |body: &str, key: &str| {
         let message = Message::clone(&message(body)).with_key(key.to_owned());
-        Arrival { message: Some(Arc::new(message)), attempt: 1, returns: 0 }
+        Arrival { message: Some(Arc::new(message)), attempt: 1, returns: 0, copy: 0 }
     };
     desk.arrived(MAIN, 0, vec![keyed("a1", "a"), keyed("a2", "a"), keyed("b1", "b")]);
     let held = take(&desk);
@@ -176,6 +200,21 @@ fn a_lost_lane_of_an_ordered_group_begins_anew_and_knows_what_had_failed() {
     assert!(desk.settle(Settle::new(held[0].token, Settlement::Ack)).is_err());
     arrive(&desk, &["a"], 1);
     assert_eq!(shown(&take(&desk)), of(&[("a", 2)]));
+}
+
+#[test]
+fn an_ordered_group_knows_its_acks_as_long_as_the_server_may_not() {
+    let desk = desk(1, ORDERED);
+    for body in ["a", "b", "c"] {
+        arrive(&desk, &[body], 0);
+        let held = take(&desk);
+        desk.settle(Settle::new(held[0].token, Settlement::Ack)).unwrap();
+        assert_eq!(acks(&desk).len(), 1);
+    }
+    desk.disconnected(MAIN);
+    arrive(&desk, &["a", "b", "c"], 1);
+    assert!(take(&desk).is_empty(), "they were handled");
+    assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((3, true)), single: vec![] })]);
 }
 
 #[test]

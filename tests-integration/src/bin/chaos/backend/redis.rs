@@ -127,6 +127,7 @@ impl Backend for PubSub {
     fn faults(&self) -> &'static [Kind] {
         &[
             Kind::ServerKill,
+            Kind::ListenerCut,
             Kind::Reset,
             Kind::ServerRestart,
             Kind::ServerPause,
@@ -149,7 +150,14 @@ impl Backend for PubSub {
     }
 
     fn strike(&self, brokers: &Brokers, fault: &Fault, node: &str) -> Result<u64, String> {
-        fail_over(brokers, fault, node)
+        match fault.kind {
+            Kind::ListenerCut => {
+                let kill = ["CLIENT", "KILL", "TYPE", "pubsub"];
+                brokers.redis_cli_of(node, kill).and_then(output)?;
+                Ok(clock::now())
+            }
+            _ => fail_over(brokers, fault, node),
+        }
     }
 
     fn settings(&self, brokers: &Brokers) -> Result<Vec<(String, String)>, String> {
