@@ -145,20 +145,6 @@ impl Shared {
         }
     }
 
-    /// Keeps a subscription among those that are counted, until it is dropped.
-    pub(crate) fn add_member(&self, member: &Arc<Member>) {
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.retain(|member| member.strong_count() > 0);
-        members.push(Arc::downgrade(member));
-    }
-
-    /// The subscriptions of a group in this connection.
-    pub(crate) fn members_of(&self, group: &str) -> Vec<Arc<Member>> {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = members.iter().filter_map(Weak::upgrade);
-        all.filter(|member| member.source.group.as_deref() == Some(group)).collect()
-    }
-
     /// The name of a group at the brokers: its own, so that their tools show what an application
     /// says, and behind another prefix than the usual one that of the application too, as a cluster
     /// has one namespace for all. A stream's dead letters are another group's business than the
@@ -173,6 +159,20 @@ impl Shared {
             None => own,
             Some(stream) => format!("{own}.dlq.{}", stream.name()),
         }
+    }
+
+    /// Keeps a subscription among those that are counted, until it is dropped.
+    pub(crate) fn add_member(&self, member: &Arc<Member>) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(member));
+    }
+
+    /// The subscriptions of a group in this connection.
+    pub(crate) fn members_of(&self, group: &str) -> Vec<Arc<Member>> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = members.iter().filter_map(Weak::upgrade);
+        all.filter(|member| member.source.group.as_deref() == Some(group)).collect()
     }
 
     /// Gives senders the partitions that the view has by now.

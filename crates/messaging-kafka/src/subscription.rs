@@ -99,6 +99,7 @@ async fn join(
     let config = &member.shared.config;
     let patterns = member.source.patterns.iter().map(ToString::to_string).collect();
     let settings = Settings {
+        name: member.source.name.as_ref().map_or_else(|| group.clone(), ToString::to_string),
         group: group.clone(),
         instance: config.instance.clone(),
         patterns,

@@ -11,7 +11,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 };
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-    DescribeConfigsResponse, IncrementalAlterConfigsRequest, TopicName,
+    IncrementalAlterConfigsRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use messaging_core::{Error, ErrorKind, Result};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::cluster::{BrokerId, Cluster};
-use crate::connection::Request;
+use crate::connection::{Connection, Request};
 use crate::error::from_code;
 
 /// A topic as it is to be.
@@ -136,8 +136,8 @@ pub(crate) async fn configure(
 
 /// All settings of a topic, by the names of Kafka.
 pub(crate) async fn configs(cluster: &Cluster, name: &str) -> Result<BTreeMap<String, String>> {
-    let answer = cluster.ask(&describing(TOPIC, name)).await?;
-    described(answer, "topic", name)
+    let connection = cluster.any().await?;
+    describe(cluster, &connection, TOPIC, name).await
 }
 
 /// All settings of a broker, by the names of Kafka; it alone knows them.
@@ -145,25 +145,23 @@ pub(crate) async fn broker_configs(
     cluster: &Cluster,
     id: BrokerId,
 ) -> Result<BTreeMap<String, String>> {
-    let name = id.to_string();
     let connection = cluster.broker(id).await?;
-    let answer = connection.call(&describing(BROKER, &name), cluster.deadline()).await?;
-    described(answer, "broker", &name)
+    describe(cluster, &connection, BROKER, &id.to_string()).await
 }
 
-fn describing(kind: i8, name: &str) -> DescribeConfigsRequest {
+async fn describe(
+    cluster: &Cluster,
+    connection: &Connection,
+    kind: i8,
+    name: &str,
+) -> Result<BTreeMap<String, String>> {
     let resource = DescribeConfigsResource::default()
         .with_resource_type(kind)
         .with_resource_name(StrBytes::from_string(name.to_owned()))
         .with_configuration_keys(None);
-    DescribeConfigsRequest::default().with_resources(vec![resource])
-}
-
-fn described(
-    answer: DescribeConfigsResponse,
-    what: &str,
-    name: &str,
-) -> Result<BTreeMap<String, String>> {
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let answer = connection.call(&request, cluster.deadline()).await?;
+    let what = if kind == TOPIC { "topic" } else { "broker" };
     let failed = |code, message: Option<&StrBytes>| refused(code, message, what, name);
     let Some(result) = answer.results.into_iter().next() else {
         return Err(failed(-1, None));

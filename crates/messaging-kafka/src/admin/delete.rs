@@ -75,9 +75,8 @@ async fn delete_group(
     name: &GroupName,
     target: &Target,
 ) -> Result<()> {
-    let Some(group) =
-        groups.iter().find(|group| group.dead_letters.is_none() && group.name == *name)
-    else {
+    let id = shared.group_id(name, None);
+    let Some(group) = groups.iter().find(|group| group.id == id) else {
         return Err(missing(target));
     };
     if !found::is_empty(&shared.cluster, &group.id, LEAVING).await? {

@@ -102,16 +102,15 @@ pub(super) async fn groups(shared: &Shared, topics: &[Topic]) -> Result<Vec<Grou
     Ok(found.into_iter().flatten().filter(is_ours).collect())
 }
 
-/// A group's name with us, and the dead letters that it is about: what [`Shared::group_id`] is made
-/// of.
+/// A group's name with us, and the dead letters that it is about.
 fn named(prefix: &str, id: &str) -> Option<(GroupName, Option<StreamName>)> {
-    let own = match prefix {
+    let id = match prefix {
         KafkaConfig::PREFIX => id,
         prefix => id.strip_prefix(prefix)?.strip_prefix(".group.")?,
     };
-    let (name, stream) = match own.split_once(".dlq.") {
+    let (name, stream) = match id.split_once(".dlq.") {
         Some((name, stream)) => (name, Some(StreamName::dead_letters(stream).ok()?)),
-        None => (own, None),
+        None => (id, None),
     };
     Some((name.parse().ok()?, stream))
 }
@@ -176,17 +175,14 @@ mod tests {
     #[test]
     fn a_group_of_dead_letters_is_told_from_one_of_subjects_and_from_foreign_ones() {
         let group: GroupName = "worker-1".parse().unwrap();
+        assert_eq!(named("helixagent", "worker-1"), Some((group.clone(), None)));
         let dead = StreamName::dead_letters("tasks").unwrap();
-        for (prefix, before) in [("helixagent", ""), ("p", "p.group.")] {
-            let named = |id: &str| named(prefix, &format!("{before}{id}"));
-            assert_eq!(named("worker-1"), Some((group.clone(), None)));
-            let of_dead = Some((group.clone(), Some(dead.clone())));
-            assert_eq!(named("worker-1.dlq.tasks"), of_dead);
-            for foreign in ["a.b", "a.dlq.", "a.dlq.b.c", ".dlq.tasks", ""] {
-                assert_eq!(named(foreign), None, "{foreign}");
-            }
+        assert_eq!(named("helixagent", "worker-1.dlq.tasks"), Some((group, Some(dead))));
+        for foreign in ["a.b", "a.dlq.", "a.dlq.b.c", ".dlq.tasks", ""] {
+            assert_eq!(named("helixagent", foreign), None, "{foreign}");
         }
-        assert_eq!(named("p", "worker-1"), None);
-        assert_eq!(named("helixagent", "p.group.worker-1"), None);
+        let ours = named("helix.test", "helix.test.group.worker-1");
+        assert_eq!(ours, Some(("worker-1".parse().unwrap(), None)));
+        assert_eq!(named("helix.test", "worker-1"), None);
     }
 }

@@ -86,8 +86,7 @@ pub(super) async fn place(
     topology: &Topology,
     config: &GroupConfig,
 ) -> Result<()> {
-    let cluster = &shared.cluster;
-    let id = &shared.group_id(&config.name, None);
+    let (cluster, id) = (&shared.cluster, &*shared.group_id(&config.name, None));
     if !found::is_empty(cluster, id, LEAVING).await? {
         let text = format!(
             "group {id} has members that receive something else; provision it while it has none"

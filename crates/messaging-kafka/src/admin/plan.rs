@@ -48,8 +48,8 @@ pub(super) async fn plan(shared: &Shared, topology: &Topology) -> Result<(Plan, 
         steps.extend(compared.steps);
     }
     for config in &topology.groups {
-        let found =
-            groups.iter().find(|found| found.dead_letters.is_none() && found.name == config.name);
+        let id = shared.group_id(&config.name, None);
+        let found = groups.iter().find(|found| found.id == id);
         let (change, more) = plan_group(shared, topology, config, &known, found).await?;
         plan.changes.extend(change);
         steps.extend(more);

@@ -105,6 +105,7 @@ impl World {
     fn add(&mut self) {
         let settings = Settings {
             group: "g".into(),
+            name: "g".into(),
             instance: None,
             patterns: vec!["t.#".into()],
             session: Duration::from_millis(SESSION),

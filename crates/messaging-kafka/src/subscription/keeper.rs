@@ -276,7 +276,7 @@ async fn look_up(
 
 /// The group was left with other patterns: what only they want would be lost.
 fn conflict(member: &Member, theirs: String) -> Error {
-    let group = member.source.group.clone().unwrap_or_default();
+    let group = member.source.name.as_ref().map(ToString::to_string).unwrap_or_default();
     let ours = member.source.patterns.to_string();
     let text = format!(
         "group {group} was left with other patterns than {ours}; `provision` changes them while it \

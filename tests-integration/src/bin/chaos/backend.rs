@@ -4,6 +4,7 @@
 //! backend says which node they meet, carries out those that only it has, and reads back what its
 //! own tools find. Another backend is a file here and a line in [`ALL`].
 
+mod kafka;
 mod rabbitmq;
 mod redis;
 
@@ -86,7 +87,8 @@ pub(crate) trait Backend: Debug + Sync {
 }
 
 /// The backends that can be tried.
-pub(crate) const ALL: [&dyn Backend; 3] = [&redis::PubSub, &redis::Streams, &rabbitmq::RabbitMq];
+pub(crate) const ALL: [&dyn Backend; 4] =
+    [&redis::PubSub, &redis::Streams, &rabbitmq::RabbitMq, &kafka::Kafka];
 
 /// The backend of that name.
 pub(crate) fn named(name: &str) -> Option<&'static dyn Backend> {

@@ -40,8 +40,7 @@ impl KafkaHarness {
     pub fn on(options: Options) -> Self {
         let options = server::with_login(options)
             // Cases can't wait for the usual times.
-            .with_setting("group.min.session.timeout.ms", "1000")
-            .with_setting("group.initial.rebalance.delay.ms", "0");
+            .with_setting("group.min.session.timeout.ms", "1000");
         Self { options, nodes: Mutex::default() }
     }
 

@@ -67,7 +67,7 @@ impl Member {
 
     fn meaning(&self, fault: Fault, asked: Asked) -> Meaning {
         match fault {
-            Fault::Code(code) => meaning(code, asked, &self.settings.group),
+            Fault::Code(code) => meaning(code, asked, &self.settings.name),
             Fault::Broken => Meaning::Moved,
         }
     }
@@ -139,7 +139,7 @@ impl Member {
     /// The group has other patterns: nothing of it is for us.
     fn conflict(&mut self, theirs: &[String]) {
         let ours = self.settings.patterns.join(" ");
-        let group = self.settings.group.clone();
+        let group = self.settings.name.clone();
         let theirs = theirs.join(" ");
         let text = format!("group {group} receives {theirs}, and this member asks for {ours}");
         let kind = ErrorKind::GroupConflict { group, theirs: Some(theirs), ours };
@@ -171,7 +171,7 @@ impl Member {
     /// A commit was refused. One of an earlier generation says nothing about this one (G2).
     pub(super) fn refused(&mut self, now: Instant, generation: i32, code: i16) {
         let current = self.phase == Phase::Stable && generation == self.generation;
-        let meaning = meaning(code, Asked::Commit, &self.settings.group);
+        let meaning = meaning(code, Asked::Commit, &self.settings.name);
         self.disturbed(now, meaning, current);
     }
 

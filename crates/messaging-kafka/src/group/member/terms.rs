@@ -10,7 +10,10 @@ use super::super::{Partition, Partitions};
 /// What a member is.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// The group at the brokers.
     pub(crate) group: String,
+    /// The group as the application calls it.
+    pub(crate) name: String,
     /// Its name across restarts, for static membership.
     pub(crate) instance: Option<String>,
     /// The group's patterns, in order.
