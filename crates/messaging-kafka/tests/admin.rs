@@ -229,7 +229,7 @@ async fn deleting_takes_what_is_named_and_nothing_else(stand: &Stand) {
     let delete = async |target: &str| admin.delete(&target.parse().unwrap()).await;
     assert_eq!(*delete(&name).await.unwrap_err().kind(), ErrorKind::NotFound);
     let consumer = broker.subscribe::<Bytes>(spec(&config, "tasks.#")).await.unwrap();
-    assert_eq!(admin.plan(&topology()).await.unwrap().unmanaged, [name.clone()]);
+    assert_eq!(admin.plan(&topology()).await.unwrap().unmanaged, std::slice::from_ref(&name));
     for used in [&name, "stream tasks"] {
         let error = delete(used).await.unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::Unavailable, "{error}");
@@ -269,8 +269,9 @@ async fn lag_is_what_kafkas_own_tool_prints(stand: &Stand) {
     assert_eq!((rows[0].waiting, rows[0].in_hand), (60, 10));
     assert!(rows[0].oldest.unwrap() < SOON);
     let topic = format!("{}.tasks", config.prefix);
+    let id = format!("{}.group.{name}", config.prefix);
     let others = two.lag(Some(&name)).await.unwrap().remove(0);
-    assert_eq!(others.waiting + others.in_hand, stand.printed(name.as_str(), &topic));
+    assert_eq!(others.waiting + others.in_hand, stand.printed(&id, &topic));
     assert_eq!(others.waiting + others.in_hand, 70);
     held.into_iter().for_each(|(_, ticket)| ticket.ack());
     take(&mut consumer, 60).await;
@@ -278,7 +279,7 @@ async fn lag_is_what_kafkas_own_tool_prints(stand: &Stand) {
         let rows = broker.lag(Some(&name)).await.unwrap();
         assert_eq!((rows[0].waiting, rows[0].in_hand, rows[0].oldest), (0, 0, None));
     }
-    assert_eq!(stand.printed(name.as_str(), &topic), 0);
+    assert_eq!(stand.printed(&id, &topic), 0);
     drop(consumer);
     one.close().await.unwrap();
     two.close().await.unwrap();
