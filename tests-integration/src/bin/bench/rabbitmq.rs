@@ -35,8 +35,7 @@ struct Sample {
     processor: Duration,
 }
 
-/// Measures one round, from the moment that `began` gave.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+/// Measures one round.
 struct Meter(std::time::Instant, Cpu);
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -89,42 +88,52 @@ pub(crate) fn rows() -> Vec<Row> {
     rows
 }
 
+/// What the rounds of one side gave.
+#[derive(Clone, Default)]
+struct Figures {
+    rates: Vec<f64>,
+    costs: Vec<f64>,
+}
+
 /// The rates of all sides and the processor time that each takes for a message; the last is ours.
 fn compare(name: &str, place: &Place, sides: &[Side]) -> Vec<Row> {
-    let mut rates = vec![Vec::new(); sides.len()];
-    let mut costs = vec![Vec::new(); sides.len()];
+    let mut all = vec![Figures::default(); sides.len()];
     for _ in 0..ROUNDS {
-        for (number, side) in sides.iter().enumerate() {
-            let place = place.clone();
-            let work = side.work;
-            let sample = crate::runtime().block_on(async move {
-                bare::empty(&place).await;
-                // On a thread of the runtime, as an application's tasks are.
-                tokio::spawn(work(place)).await.unwrap()
-            });
-            let messages = MESSAGES as f64;
-            rates[number].push(messages / sample.time.as_secs_f64() / 1e3);
-            costs[number].push(sample.processor.as_secs_f64() * 1e6 / messages);
+        for (figures, side) in all.iter_mut().zip(sides) {
+            let sample = sample(place.clone(), side.work);
+            figures.rates.push(MESSAGES as f64 / sample.time.as_secs_f64() / 1e3);
+            figures.costs.push(sample.processor.as_secs_f64() * 1e6 / MESSAGES as f64);
         }
     }
-    let ratio = |of: &[Vec<f64>], side: usize| {
-        of.last().unwrap().iter().zip(&of[side]).map(|(ours, theirs)| ours / theirs).collect()
-    };
     let mut rows = Vec::new();
-    for (number, side) in sides.iter().enumerate() {
-        let what = side.name;
-        rows.push(Row::new(format!("{name}: {what}"), "k msg/s", rates[number].clone()));
+    for (figures, Side { name: what, .. }) in all.iter().zip(sides) {
+        rows.push(Row::new(format!("{name}: {what}"), "k msg/s", figures.rates.clone()));
         let time = format!("{name}: {what}, processor time");
-        rows.push(Row::new(time, "µs/msg", costs[number].clone()));
+        rows.push(Row::new(time, "µs/msg", figures.costs.clone()));
     }
-    for (number, side) in sides.iter().enumerate().take(sides.len() - 1) {
-        let rate = Row::new(format!("  ours of {}", side.name), "×", ratio(&rates, number));
-        let cost =
-            Row::new(format!("  processor time of {}", side.name), "×", ratio(&costs, number));
+    let Some((ours, others)) = all.split_last() else { return rows };
+    for (theirs, side) in others.iter().zip(sides) {
+        let rate = ratio(&ours.rates, &theirs.rates);
+        let rate = Row::new(format!("  ours of {}", side.name), "×", rate);
+        let cost = ratio(&ours.costs, &theirs.costs);
+        let cost = Row::new(format!("  processor time of {}", side.name), "×", cost);
         match side.targets {
             Some((least, most)) => rows.extend([rate.target(least), cost.target(most)]),
             None => rows.extend([rate, cost]),
         }
     }
     rows
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is spawned is awaited at once")]
+fn sample(place: Place, work: Work) -> Sample {
+    crate::runtime().block_on(async move {
+        bare::empty(&place).await;
+        // On a thread of the runtime, as an application's tasks are.
+        tokio::spawn(work(place)).await.unwrap()
+    })
+}
+
+fn ratio(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
 }
