@@ -58,7 +58,8 @@ pub(crate) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
     };
     let retries = name.is_some() && dead_letters.is_none() && !spec.ordered;
     let group = name.as_ref().map(|name| shared.group_id(name, dead_letters.as_ref()));
-    let source = Source { group, name, patterns, dead_letters, start, retries };
+    let max_attempts = spec.max_attempts.get();
+    let source = Source { group, name, patterns, dead_letters, start, retries, max_attempts };
     let prefetch = spec.prefetch.get() as usize;
     let commits = source.group.is_some() && spec.mode == Mode::Consume;
     let desk = Desk::new(prefetch, spec.prefetch_bytes, spec.ordered, !retries, commits);

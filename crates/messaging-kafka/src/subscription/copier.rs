@@ -120,7 +120,8 @@ fn content(member: &Member, copy: &Copying) -> Message {
             let headers = &mut message.headers;
             headers.stamp(ours::DEAD_LETTER_GROUP, group.to_owned());
             headers.stamp(ours::DEAD_LETTER_REASON, reason.clone());
-            headers.stamp(ours::DEAD_LETTER_ATTEMPTS, copy.original.attempt.to_string());
+            let made = copy.original.attempt.min(member.source.max_attempts);
+            headers.stamp(ours::DEAD_LETTER_ATTEMPTS, made.to_string());
             let origin = format!("{stream} {} {}@{}", crate::NAME, origin.0, origin.1);
             headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
         }

@@ -27,6 +27,8 @@ pub(crate) struct Source {
     pub(crate) start: Start,
     /// Whether retries go by way of topics.
     pub(crate) retries: bool,
+    /// How many attempts a message gets; one more is only counted, to be refused.
+    pub(crate) max_attempts: u32,
 }
 
 impl Source {
