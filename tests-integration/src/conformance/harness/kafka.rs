@@ -22,7 +22,7 @@ pub struct KafkaHarness {
 }
 
 /// What a log of partitions is not.
-const LACKS: [Feature; 3] = [Feature::Priority, Feature::Lag, Feature::ReadRange];
+const LACKS: [Feature; 1] = [Feature::Priority];
 
 /// After what silence members of cases count as dead, and how often they say that they are not.
 const SESSION: Duration = Duration::from_secs(6);
