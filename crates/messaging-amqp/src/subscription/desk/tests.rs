@@ -144,8 +144,8 @@ fn leaving_gives_back_what_nobody_started_and_waits_for_the_rest() {
     desk.leave();
     let copy = desk.take_work().copies.pop().unwrap();
     assert_eq!(
-        (copy.to, copy.attempt, &copy.message.body[..]),
-        (Target::Group, 1, &b"waiting"[..])
+        (&copy.to, copy.attempt, &copy.message.body[..]),
+        (&Target::Group, 1, &b"waiting"[..])
     );
     desk.copied(done(&copy));
     assert!(!desk.is_done());
