@@ -5,6 +5,7 @@
 //! nothing is found by a probe, and by the heartbeats of the reader.
 
 mod channel;
+mod declaring;
 mod events;
 mod held;
 mod open;
@@ -23,7 +24,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::channel::{Channel, Declared, Deliveries, Events, Queue};
+pub(crate) use self::channel::{Channel, Deliveries, Events};
+pub(crate) use self::declaring::{Declared, Queue};
 pub(crate) use self::events::{ChannelEvent, Listen};
 use self::open::{Connector, Opened};
 pub(crate) use self::session::Session;

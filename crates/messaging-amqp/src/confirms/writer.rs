@@ -73,6 +73,11 @@ impl<P: Publication> Writer<P> {
                     // The last words on every publish of the channel come before this.
                     drop(channel);
                     books.ended.cancelled().await;
+                    // What was handed over after them may have been written still.
+                    for entry in books.tracker().drain() {
+                        let why = "the connection ended before the server answered".to_owned();
+                        entry.publication.finish(Outcome::Unknown(why));
+                    }
                     for publication in books.unread().into_iter().rev() {
                         self.waiting.push_front(publication);
                     }
@@ -182,6 +187,10 @@ impl<P: Publication> Writer<P> {
         let limit = self.link.config().max_unconfirmed_bytes;
         let now = Instant::now();
         while let Some(mut publication) = self.waiting.pop_front() {
+            if books.ended.is_cancelled() {
+                self.waiting.push_front(publication);
+                return false;
+            }
             if !publication.begin(now) {
                 continue;
             }
@@ -199,10 +208,8 @@ impl<P: Publication> Writer<P> {
                 let number = tracker.push(publication, size, size + OVERHEAD);
                 (number, tracker.bytes())
             };
-            let mut route = BasicPublishArguments::default();
-            route.exchange = exchange;
-            route.routing_key = routing_key;
-            route.mandatory = mandatory;
+            let immediate = false;
+            let route = BasicPublishArguments { exchange, routing_key, mandatory, immediate };
             let mut sent = pin!(channel.publish(properties, body, route));
             let sent = match poll!(&mut sent) {
                 std::task::Poll::Ready(sent) => sent.is_ok(),

@@ -179,7 +179,9 @@ fn worse(known: Option<Error>, next: Error) -> Error {
 }
 
 fn late(address: &str) -> Error {
-    let text = format!("{address} did not answer in time");
+    let text = format!(
+        "{address} did not answer in time; is it AMQP's port, and not the management API's?"
+    );
     Error::new(ErrorKind::Timeout, text).at(crate::NAME, "connect")
 }
 
