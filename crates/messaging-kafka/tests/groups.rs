@@ -8,85 +8,16 @@
     reason = "tests fail by panicking, and stop without a goodbye"
 )]
 
+#[path = "support/corner.rs"]
+mod corner;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use messaging_core::topology::{StreamConfig, StreamKind};
-use messaging_core::{
-    Broker, Bytes, Consumer, ErrorKind, MessageId, Received, SendSpec, Start, SubscribeSpec,
-    Ticket, Topology,
-};
-use messaging_kafka::{Kafka, KafkaConfig};
+use messaging_core::{Bytes, ErrorKind, SendSpec, Start, SubscribeSpec, Ticket};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long something that must come may take.
-const SOON: Duration = Duration::from_secs(30);
-
-/// A cluster's own corner: a prefix that nobody else uses.
-struct Corner(KafkaConfig);
-
-/// The corner of a test.
-fn corner() -> Corner {
-    let hint = "cargo xtask up kafka, then cargo xtask env";
-    assert!(std::env::var_os("KAFKA_BROKERS").is_some(), "KAFKA_BROKERS is not set; {hint}");
-    let mut config = KafkaConfig::from_env().unwrap();
-    config.session_timeout = Duration::from_secs(6);
-    config.heartbeat = Duration::from_secs(1);
-    let prefix = format!("t{}", MessageId::generate().to_string().replace('-', ""));
-    Corner(config.with_prefix(&prefix).unwrap())
-}
-
-impl Corner {
-    async fn open(&self) -> Broker {
-        let partitions = NonZeroU32::new(4).unwrap();
-        let tasks = StreamConfig::new("tasks".parse().unwrap(), StreamKind::Work);
-        let topology = Topology::new([tasks.partitions(partitions)])
-            .tiers([Duration::from_secs(1), Duration::from_secs(2)]);
-        let driver = Kafka::connect(self.0.clone()).await.unwrap();
-        Broker::builder(driver).topology(topology).open().await.unwrap()
-    }
-
-    fn group(&self) -> String {
-        format!("group-{}", self.0.prefix)
-    }
-
-    fn spec(&self) -> SubscribeSpec {
-        SubscribeSpec::group(&self.group(), ["tasks.#"]).unwrap()
-    }
-}
-
-async fn publish(broker: &Broker, range: std::ops::Range<u32>) {
-    let publisher = broker.publisher::<Bytes>(SendSpec::to("tasks").unwrap()).await.unwrap();
-    let bodies: Vec<Bytes> = range.map(|at| Bytes::from(at.to_string())).collect();
-    for outcome in publisher.publish_all(bodies).await {
-        outcome.unwrap();
-    }
-}
-
-fn number(received: &Received<Bytes>) -> u32 {
-    std::str::from_utf8(received).unwrap().parse().unwrap()
-}
-
-/// Takes deliveries until `count` are there, and acks each as it is told to.
-async fn take(consumer: &mut Consumer<Bytes>, count: usize) -> Vec<(u32, u32)> {
-    let mut seen = Vec::new();
-    while seen.len() < count {
-        let delivery =
-            timeout(SOON, consumer.next()).await.expect("nothing comes").unwrap().unwrap();
-        let (received, ticket) = delivery.into_parts();
-        seen.push((number(&received), received.attempt()));
-        ticket.ack();
-    }
-    seen
-}
-
-async fn nothing_comes(consumer: &mut Consumer<Bytes>) {
-    if let Ok(Some(delivery)) = timeout(Duration::from_secs(2), consumer.next()).await {
-        let (received, _) = delivery.unwrap().into_parts();
-        panic!("{} came, attempt {}", number(&received), received.attempt());
-    }
-}
+use self::corner::{Corner, SOON, corner, nothing_comes, number, publish, take};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker; cargo xtask test starts one"]

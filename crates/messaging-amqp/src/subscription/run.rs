@@ -1,9 +1,9 @@
 //! The task of a subscription: deliveries come in, acks and copies go out, and what breaks is opened
 //! anew. Nothing in it waits for the application.
 
-use std::future::poll_fn;
+mod channels;
+
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,14 +11,15 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use messaging_core::driver::{Event, Parked};
 use messaging_core::{Error, ErrorKind, Gap, Result};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
+use self::channels::{Received, leave, part, receive, take_in};
 use super::copying;
-use super::desk::{Copied, Desk, MAIN, SUSPECTS, Work};
-use super::line::{Line, read};
+use super::desk::{Copied, Desk, MAIN, Work};
+use super::line::Line;
 use super::member::Member;
 use crate::backoff::Backoff;
-use crate::connection::{ChannelEvent, Link};
+use crate::connection::Link;
 use crate::error::Refusal;
 
 /// The most deliveries taken in one piece.
@@ -303,116 +304,6 @@ async fn flush(member: &Arc<Member>, lines: &[Line], copies: &mut Copies, work: 
     copies.extend(work.copies.into_iter().map(|copy| begin(member, copy)));
 }
 
-/// What a look at the channels brought.
-enum Received {
-    /// Deliveries, in the buffer.
-    Deliveries,
-    Ended(End),
-}
-
-async fn receive(
-    main: &mut Line,
-    mut suspects: Option<&mut Line>,
-    buffer: &mut Vec<amqprs::channel::ConsumerMessage>,
-    leaving: bool,
-) -> (u32, Received) {
-    let (lane, count) = poll_fn(|cx| {
-        if let Some(line) = suspects.as_deref_mut().filter(|line| !line.ended)
-            && let Poll::Ready(count) = line.deliveries.poll_recv_many(cx, buffer, BATCH)
-        {
-            return Poll::Ready((SUSPECTS, count));
-        }
-        if main.ended {
-            return Poll::Pending;
-        }
-        main.deliveries.poll_recv_many(cx, buffer, BATCH).map(|count| (MAIN, count))
-    })
-    .await;
-    if count > 0 {
-        return (lane, Received::Deliveries);
-    }
-    let line = match suspects {
-        Some(suspects) if lane == SUSPECTS => suspects,
-        _ => main,
-    };
-    if leaving && line.is_alive() {
-        // It was cancelled by us.
-        line.ended = true;
-        return (lane, Received::Deliveries);
-    }
-    (lane, Received::Ended(why(line).await))
-}
-
-/// Why no more deliveries come over a channel.
-async fn why(line: &mut Line) -> End {
-    while let Ok(Some(event)) = timeout(Duration::from_secs(1), line.events.recv()).await {
-        match event {
-            ChannelEvent::Cancelled(tag) => {
-                tracing::debug!(queue = line.queue, tag, "the server ended a consumer");
-                return End::Cancelled(line.lane);
-            }
-            ChannelEvent::Closed(refusal) => {
-                tracing::warn!(queue = line.queue, %refusal, "the server closed a consumer's channel");
-                return End::Lost;
-            }
-            ChannelEvent::Acked { .. }
-            | ChannelEvent::Nacked { .. }
-            | ChannelEvent::Returned { .. } => {}
-        }
-    }
-    End::Lost
-}
-
-fn take_in(member: &Member, line: &Line, buffer: &mut Vec<amqprs::channel::ConsumerMessage>) {
-    let arrivals = buffer.drain(..).map(|delivery| read(member, delivery)).collect();
-    member.desk.arrived(line.lane, line.epoch, arrivals);
-}
-
-/// Asks for no more deliveries, and takes in those that were on their way.
-///
-/// A quorum queue returns what it sends to a consumer that is gone by then, and counts that; so the
-/// server is first given time for our last acks, after which it has no room to send more. A classic
-/// queue may send some after its answer, and the client library keeps those for a consumer of the same
-/// tag only; so there is one. Both times the marker is consumed, in which nothing ever is.
-async fn leave(member: &Member, lines: &mut [Line]) {
-    let deadline = Instant::now() + member.shared.config.timeout;
-    let marker = member.source.marker(&member.shared.names);
-    for line in lines {
-        if let Some(marker) = &marker {
-            // A channel that is lost sends nothing either.
-            line.settle_down(marker, deadline).await.ok();
-        }
-        line.cancel(deadline).await;
-        let mut all = Vec::new();
-        while line.deliveries.recv_many(&mut all, BATCH).await > 0 {
-            take_in(member, line, &mut all);
-        }
-        if let Some(marker) = &marker
-            && line.stand_in(marker, deadline).await.is_ok()
-        {
-            while let Ok(delivery) = line.deliveries.try_recv() {
-                take_in(member, line, &mut vec![delivery]);
-            }
-        } else {
-            line.ended = true;
-        }
-    }
-}
-
-/// Waits until the server has answered something after our last acks, so that it has those too before
-/// the channel closes.
-async fn part(member: &Member, lines: &[Line]) {
-    let deadline = Instant::now() + member.shared.config.timeout;
-    for line in lines.iter().filter(|line| line.is_alive()) {
-        if member.source.is_ordered() {
-            // What is kept back has to return before another member gets anything.
-            line.channel.set_prefetch(1, deadline).await.ok();
-        } else {
-            line.cancel(deadline).await;
-        }
-    }
-}
-
 /// Ends what stands for too long; whether the channels have to be opened anew.
 fn expire(desk: &Desk, limit: Duration) -> bool {
     let expired = desk.expire(limit);
@@ -425,13 +316,6 @@ fn expire(desk: &Desk, limit: Duration) -> bool {
         );
     }
     expired.reopen
-}
-
-impl Line {
-    /// Whether its channel and connection are still there.
-    fn is_alive(&self) -> bool {
-        self.channel.refusal().is_none() && !self.channel.session().is_over()
-    }
 }
 
 /// Opens the first channels, and gives the task that runs them.
