@@ -224,7 +224,7 @@ fn wrong_use_ends_with_2_and_says_what_is_accepted() {
         assert!(told.contains(why), "{args:?}: {told}");
     }
     let output =
-        work(&["tasks.#", "--from", "-", "--", "true"]).env("MESSAGING_BACKEND", "kafka").output();
+        work(&["tasks.#", "--from", "-", "--", "true"]).env("MESSAGING_BACKEND", "nats").output();
     assert!(text(&output.unwrap().stderr).contains("compiled in: memory"));
 }
 
