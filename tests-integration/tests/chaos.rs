@@ -50,11 +50,6 @@ fn consumers_that_ack_early_are_caught() {
 }
 
 #[test]
-fn publishers_that_wait_for_no_confirmation_are_caught() {
-    is_caught("redis-streams", "no-confirm", "V1");
-}
-
-#[test]
 fn a_server_that_keeps_nothing_is_caught() {
     is_caught("redis-streams", "volatile", "V1");
 }
