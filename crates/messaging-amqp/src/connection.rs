@@ -18,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use messaging_core::driver::Backoff;
 use messaging_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -30,7 +31,6 @@ pub(crate) use self::events::{ChannelEvent, Listen};
 use self::open::{Connector, Opened};
 pub(crate) use self::session::Session;
 pub(crate) use self::tls::connector as tls_connector;
-use crate::backoff::Backoff;
 use crate::config::RabbitConfig;
 use crate::error::closed;
 

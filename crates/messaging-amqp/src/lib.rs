@@ -44,7 +44,6 @@
 //! that it does not know; otherwise the connection ends, and is opened again.
 
 mod admin;
-mod backoff;
 pub mod config;
 mod confirms;
 mod connection;

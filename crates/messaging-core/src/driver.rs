@@ -31,6 +31,7 @@
 //!   unsettled token. [`Event::Lost`] ends ownership at once.
 
 mod admin;
+mod backoff;
 mod delivery;
 mod publish;
 mod reader;
@@ -44,6 +45,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 pub use self::admin::{Action, Admin, Change, Health, Lag, Plan, Promise, Standing, Target};
+pub use self::backoff::Backoff;
 pub use self::delivery::{Arrivals, Incoming, Settle, Settled, Settlement, Token};
 pub use self::publish::{Assurance, Outgoing, Receipt};
 pub use self::reader::{ReadSpec, Reader, Record};

@@ -62,7 +62,6 @@
 //! `cargo xtask kafka-tool console-consumer --topic helixagent.tasks --from-beginning`.
 
 mod admin;
-mod backoff;
 mod cluster;
 pub mod config;
 mod connection;

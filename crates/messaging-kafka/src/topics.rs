@@ -14,10 +14,10 @@ use kafka_protocol::messages::{
     IncrementalAlterConfigsRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
+use messaging_core::driver::Backoff;
 use messaging_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::backoff::Backoff;
 use crate::cluster::{BrokerId, Cluster};
 use crate::connection::{Connection, Request};
 use crate::error::from_code;
@@ -98,7 +98,7 @@ pub(crate) async fn delete(cluster: &Cluster, name: &str) -> Result<()> {
     .await?
     .map_err(|(code, message)| failed(code, message.as_ref(), name))?;
     let until = Instant::now() + SETTLING;
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     // Brokers learn of it one after the other, and tell nobody.
     while !matches!(cluster.topic(name).await, Err(error) if *error.kind() == ErrorKind::NotFound) {
         if Instant::now() >= until {
@@ -192,7 +192,7 @@ async fn on_controller<R: Request>(
     request: &R,
     first: impl Fn(R::Response) -> Option<Refused> + Send + Sync,
 ) -> Result<Result<(), Refused>> {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     let until = Instant::now() + SETTLING;
     loop {
         let answer = cluster.controller().await?.call(request, cluster.deadline()).await?;
@@ -212,7 +212,7 @@ async fn on_controller<R: Request>(
 async fn settled(cluster: &Cluster, name: &str, partitions: u32) -> Result<()> {
     let until = Instant::now() + SETTLING;
     let waiting = async {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::doubling();
         loop {
             let found = cluster.topic(name).await;
             if let Ok(topic) = &found

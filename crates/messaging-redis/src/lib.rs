@@ -43,7 +43,6 @@
 //! `Broker::driver::<Streams>()` gives the driver. Every key can be read with `redis-cli`: the
 //! fields of an entry are `body`, `subject`, `id`, `content-type`, `key` and `h:<header>`.
 
-mod backoff;
 pub mod config;
 mod connection;
 mod error;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use amqprs::channel::BasicPublishArguments;
 use futures::poll;
+use messaging_core::driver::Backoff;
 use messaging_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::hearing::{Books, Hearing};
 use super::{Outcome, Publication, Publish, Setup};
-use crate::backoff::Backoff;
 use crate::connection::{Channel, Link, Session};
 use crate::error::{Fault, closed};
 

@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+use messaging_core::driver::Backoff;
 use messaging_core::headers::ours;
 use messaging_core::{ErrorKind, Message, Settled};
 use tokio::time::{Instant, sleep};
@@ -11,7 +12,6 @@ use tokio::time::{Instant, sleep};
 use super::desk::{Copied, Copy, Target};
 use super::member::{Member, declare};
 use super::source::Source;
-use crate::backoff::Backoff;
 use crate::confirms::{Outcome, Publish};
 use crate::topology;
 use crate::wire::{self, Marks};

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures::{Stream, StreamExt};
-use messaging_core::driver::{Arrivals, Event, Incoming, Subscription, Token};
+use messaging_core::driver::{Arrivals, Backoff, Event, Incoming, Subscription, Token};
 use messaging_core::{Gap, Result, SubscribeSpec};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::line::{Line, read};
 use super::member::Member;
-use crate::backoff::Backoff;
 use crate::connection::{Link, Role};
 use crate::driver::Shared;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use messaging_core::driver::{Event, Parked};
+use messaging_core::driver::{Backoff, Event, Parked};
 use messaging_core::{Error, ErrorKind, Gap, Result};
 use tokio::time::{Instant, sleep_until};
 
@@ -18,7 +18,6 @@ use super::copying;
 use super::desk::{Copied, Desk, MAIN, Work};
 use super::line::Line;
 use super::member::Member;
-use crate::backoff::Backoff;
 use crate::connection::Link;
 use crate::error::Refusal;
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use kafka_protocol::messages::{DescribeGroupsRequest, GroupId, ListGroupsRequest};
 use kafka_protocol::protocol::StrBytes;
+use messaging_core::driver::Backoff;
 use messaging_core::{ErrorKind, GroupName, Patterns, Result, StreamName};
 use tokio::time::{Instant, sleep};
 
 use super::spec::{Content, content};
-use crate::backoff::Backoff;
 use crate::cluster::{Cluster, Topic};
 use crate::config::KafkaConfig;
 use crate::driver::Shared;
@@ -33,7 +33,7 @@ where
     F: Future<Output = Result<T>>,
 {
     let until = Instant::now() + PATIENCE;
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     loop {
         match ask().await {
             Err(error) if error.is_retryable() && Instant::now() < until => {
@@ -158,7 +158,7 @@ async fn describe(cluster: &Cluster, id: &str) -> Result<Option<Vec<Option<Strin
 /// still has. Nothing tells when the last one is gone.
 pub(super) async fn is_empty(cluster: &Cluster, id: &str, within: Duration) -> Result<bool> {
     let until = Instant::now() + within;
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     loop {
         let members = members(cluster, id).await?.unwrap_or_default();
         if members.is_empty() || Instant::now() >= until {

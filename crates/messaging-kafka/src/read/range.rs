@@ -6,13 +6,13 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use messaging_core::driver::Backoff;
 use messaging_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep};
 
 use super::aborted::Aborted;
 use super::batch::{Batch, Batches};
 use super::record::Record;
-use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::error::{from_code, unexpected};
 use crate::group::Partition;
@@ -56,7 +56,7 @@ impl Range {
     /// # Errors
     /// Those of the brokers, where they last.
     pub(crate) async fn page(&mut self, cluster: &Cluster) -> Result<Option<Page>> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::doubling();
         let until = Instant::now() + PATIENCE;
         while self.next < self.end {
             let before = self.next;

@@ -9,11 +9,11 @@ use kafka_protocol::messages::offset_commit_request::{
 use kafka_protocol::messages::{GroupId, OffsetCommitRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use messaging_core::Result;
+use messaging_core::driver::Backoff;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::desk::Commit;
 use super::member::{Member, Notice};
-use crate::backoff::Backoff;
 use crate::cluster::BrokerId;
 use crate::error::from_code;
 use crate::group::Partition;
@@ -32,7 +32,7 @@ const FENCED_INSTANCE: i16 = 82;
 pub(super) async fn run(member: Arc<Member>, group: String, instance: Option<String>) {
     let patterns = hash_of(&member.source.patterns);
     let interval = member.shared.config.commit_interval;
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     let mut coordinator = None;
     let mut next = Instant::now() + interval;
     loop {

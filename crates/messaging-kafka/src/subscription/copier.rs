@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use messaging_core::driver::Backoff;
 use messaging_core::duration::format_duration;
 use messaging_core::headers::ours;
 use messaging_core::{Error, Message, Result};
@@ -17,7 +18,6 @@ use super::member::Member;
 use super::place::Content;
 use super::reading;
 use crate::admin::retry_topic;
-use crate::backoff::Backoff;
 use crate::error::{from_code, unexpected};
 use crate::write::records;
 
@@ -29,7 +29,7 @@ const TOO_LARGE: [i16; 2] = [10, 18];
 /// again under the same id.
 pub(super) async fn run(member: Arc<Member>) {
     let mut waiting: Vec<Copying> = Vec::new();
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     loop {
         waiting.extend(member.desk.take_copies());
         if waiting.is_empty() {

@@ -9,7 +9,7 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId as Id, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use messaging_core::Result;
-use messaging_core::driver::{Event, Gap, Parked};
+use messaging_core::driver::{Backoff, Event, Gap, Parked};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +17,6 @@ use super::desk::Wanted;
 use super::member::Member;
 use super::places::{EARLIEST, LATEST, offset_at};
 use super::reading;
-use crate::backoff::Backoff;
 use crate::cluster::BrokerId;
 use crate::connection::Connection;
 use crate::read::aborted::Aborted;
@@ -38,7 +37,7 @@ const OUT_OF_RANGE: i16 = 1;
 pub(super) async fn run(member: Arc<Member>) {
     let tasks = TaskTracker::new();
     let mut running: HashSet<BrokerId> = HashSet::new();
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     loop {
         let room = member.desk.room.notified();
         tokio::pin!(room);
@@ -87,7 +86,7 @@ async fn follow(member: Arc<Member>, broker: BrokerId) {
         doubtful: HashMap::new(),
         moved: Vec::new(),
     };
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     let mut turn = 0_usize;
     let member = Arc::clone(&source.member);
     loop {

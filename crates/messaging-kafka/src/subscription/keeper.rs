@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use messaging_core::driver::Backoff;
 use messaging_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -16,7 +17,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::requests::Requests;
 use super::member::{Member, Notice};
 use super::places;
-use crate::backoff::Backoff;
 use crate::group::member::{Action, Answer, Call, Event, Fault, Member as Machine, Settings};
 use crate::group::{Partition, Partitions};
 use crate::offsets::metadata::{Progress, hash_of, patterns_told};
@@ -222,7 +222,7 @@ async fn open(
     member: &Member,
     new: Vec<(Partition, u32)>,
 ) -> Result<Vec<(Partition, u32, Resume)>> {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::doubling();
     loop {
         match look_up(member, &new).await {
             Err(error) if is_passing(&error) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use messaging_core::driver::{Assurance, Outgoing, Receipt};
+use messaging_core::driver::{Assurance, Backoff, Outgoing, Receipt};
 use messaging_core::{Error, ErrorKind, Position};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -12,7 +12,6 @@ use super::Shared;
 use super::failure::{Failure, not_sent, unknown};
 use super::link::{Link, Written};
 use crate::NAME;
-use crate::backoff::Backoff;
 use crate::error::closed;
 use crate::wire;
 
@@ -44,7 +43,7 @@ impl Lane {
             state: Arc::clone(&state),
             queue: messages,
             waiting: Vec::new(),
-            backoff: Backoff::default(),
+            backoff: Backoff::doubling(),
             missing: 0,
             limit: usize::MAX,
             not_before: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use messaging_core::driver::{Assurance, Outgoing, Receipt};
+use messaging_core::driver::{Assurance, Backoff, Outgoing, Receipt};
 use messaging_core::{Confirm, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
@@ -18,7 +18,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::driver::{NAME, Shared};
 use super::envelope;
-use crate::backoff::Backoff;
 use crate::connection::{Traffic, alongside};
 use crate::error::{closed, from_server, unexpected};
 

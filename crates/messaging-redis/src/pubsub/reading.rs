@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use messaging_core::Result;
+use messaging_core::driver::Backoff;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,6 @@ use super::buffer::Buffer;
 use super::driver::{NAME, Shared};
 use super::inbox::Inbox;
 use super::routes::Routes;
-use crate::backoff::Backoff;
 use crate::error::from_client;
 
 /// How often the server is asked whether it is there.

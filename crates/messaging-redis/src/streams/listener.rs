@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures::{Stream, StreamExt};
-use messaging_core::driver::{Arrivals, Event, Gap, Incoming, Subscription, Token};
+use messaging_core::driver::{Arrivals, Backoff, Event, Gap, Incoming, Subscription, Token};
 use messaging_core::spec::{Source, SubscribeSpec};
 use messaging_core::{Patterns, Result, Start};
 use redis::Value;
@@ -21,7 +21,6 @@ use super::admin::all_lanes;
 use super::driver::Shared;
 use super::groups::{lanes_for, lanes_of, wants_all};
 use super::keys::Lane;
-use crate::backoff::Backoff;
 use crate::connection::Link;
 use crate::error::unexpected;
 use crate::wire::{EntryId, LaneReader, array, field, number, text};

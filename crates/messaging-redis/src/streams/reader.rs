@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join;
-use messaging_core::driver::{Event, Gap};
+use messaging_core::driver::{Backoff, Event, Gap};
 use messaging_core::{Error, ErrorKind, Result};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Value};
@@ -17,7 +17,6 @@ use super::groups;
 use super::keeper::tell_trimmed;
 use super::member::{Accepting, Member};
 use super::scripts::{TAKE_AGAIN, call};
-use crate::backoff::Backoff;
 use crate::connection::Link;
 use crate::error::from_client;
 use crate::wire::{EntryId, array, elements, number, text};

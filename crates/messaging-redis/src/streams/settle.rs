@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging_core::driver::{Settle, Settled, Settlement, Settler};
+use messaging_core::driver::{Backoff, Settle, Settled, Settlement, Settler};
 use messaging_core::headers::ours;
 use messaging_core::{Message, Result};
 use redis::{Cmd, Value};
@@ -16,7 +16,6 @@ use super::keeper::tell_trimmed;
 use super::keys::Lane;
 use super::member::Member;
 use super::scripts::{GIVE_BACK, IS_OURS, KEEP, call};
-use crate::backoff::Backoff;
 use crate::connection::{Link, Sharded};
 use crate::error::{checked, is_passing, stale, unexpected};
 use crate::wire::{EntryId, append, number};

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 
+use messaging_core::driver::Backoff;
 use messaging_core::{Error, ErrorKind};
 use tokio::time::{Instant, sleep_until};
 
 use super::super::NAME;
 use super::super::keys::Lane;
 use super::Addressed;
-use crate::backoff::Backoff;
 
 /// The lanes that the server refuses. What comes of one of them waits behind what was refused, and
 /// only the first of it is on the wire: nothing overtakes.
