@@ -11,6 +11,8 @@ struct Counts {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// The names of those that failed, to be read at the end of a log of thousands of lines.
+    failures: Vec<String>,
 }
 
 /// What tests within a crate share: `#[ignore]` says that they need it.
@@ -40,14 +42,20 @@ pub(crate) fn run() -> Result<ExitCode, String> {
     if !passed && counts.failed == 0 {
         return Err("the tests could not be built or run".to_owned());
     }
-    let Counts { passed, failed, skipped } = counts;
+    let Counts { passed, failed, skipped, failures } = counts;
     println!("\n{passed} passed, {failed} failed, {skipped} skipped");
+    for name in failures {
+        println!("failed: {name}");
+    }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Counts {
-    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
+    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`, or
+    /// `test name ... FAILED`.
     fn add(&mut self, line: &str) {
+        let failure = line.strip_prefix("test ").and_then(|line| line.strip_suffix("... FAILED"));
+        self.failures.extend(failure.map(|name| name.trim().to_owned()));
         let Some(result) = line.strip_prefix("test result: ") else { return };
         for part in result.split([';', '.']) {
             let mut words = part.split_whitespace();
@@ -72,9 +80,12 @@ mod tests {
     fn results_are_added_up() {
         let mut counts = Counts::default();
         counts.add("running 3 tests");
+        counts.add("test a::slow_one ... ok");
+        counts.add("test a::broken_one   ... FAILED");
         counts.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.05s");
         counts
             .add("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 9 filtered out");
-        assert_eq!(counts, Counts { passed: 5, failed: 4, skipped: 1 });
+        let failures = vec!["a::broken_one".to_owned()];
+        assert_eq!(counts, Counts { passed: 5, failed: 4, skipped: 1, failures });
     }
 }
