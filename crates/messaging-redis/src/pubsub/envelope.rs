@@ -1,6 +1,7 @@
 //! A message as it travels: its JSON alone, or everything in an envelope.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use messaging_core::headers::ours;
@@ -8,8 +9,8 @@ use messaging_core::{
     ContentType, Error, ErrorKind, Feature, Headers, Message, MessageId, Result, Subject,
 };
 use prost::Message as _;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
 
 use crate::config::Format;
 
@@ -107,27 +108,51 @@ pub(super) fn read(subject: Subject, payload: Bytes) -> Result<Message, String> 
 
 /// A body alone: JSON where it is JSON, with the id that it brings.
 fn bare(subject: Subject, payload: Bytes) -> Message {
-    let json = std::str::from_utf8(&payload).ok().and_then(id_of_json);
-    let content_type = if json.is_some() { ContentType::Json } else { ContentType::OctetStream };
+    let id = id_of_object(&payload);
+    let is_json = || {
+        let text = std::str::from_utf8(&payload).ok();
+        text.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+    };
+    let content_type =
+        if id.is_some() || is_json() { ContentType::Json } else { ContentType::OctetStream };
     // An empty one is illegal, as one that is not there.
-    let id = json.flatten().and_then(|id| id.parse().ok());
-    let id = id.unwrap_or_else(MessageId::generate);
+    let id = id.and_then(|id| id.0.parse().ok()).unwrap_or_else(MessageId::generate);
     Message::identified(subject, id, payload).with_content_type(content_type)
 }
 
-/// The text of an object's `id`, where it has one; nothing at all for what is not JSON.
-fn id_of_json(text: &str) -> Option<Option<Cow<'_, str>>> {
-    #[derive(Deserialize)]
-    struct Object<'a> {
-        #[serde(borrow, default)]
-        id: Cow<'a, str>,
+/// A text of JSON, in place where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The text of an object's `id`, where it has one. Nothing behind it is read: whoever decodes the
+/// body sees what is wrong there, and reading all of it twice is most of what a message costs here.
+fn id_of_object(payload: &[u8]) -> Option<Text<'_>> {
+    let mut found = None;
+    let mut object = serde_json::Deserializer::from_slice(payload);
+    // It fails as soon as the id is found, as the object does not end there.
+    object.deserialize_map(UntilId(&mut found)).ok();
+    found
+}
+
+struct UntilId<'f, 'de>(&'f mut Option<Text<'de>>);
+
+impl<'de> Visitor<'de> for UntilId<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
-    if text.trim_start().starts_with('{')
-        && let Ok(Object { id }) = serde_json::from_str(text)
-    {
-        return Some(Some(id));
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        while let Some(Text(name)) = object.next_key()? {
+            if name == "id" {
+                *self.0 = Some(object.next_value()?);
+                break;
+            }
+            object.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
     }
-    serde_json::from_str::<IgnoredAny>(text).ok().map(|_| None)
 }
 
 fn unwrap(subject: Subject, bytes: Bytes) -> Result<Message, &'static str> {
@@ -253,6 +278,16 @@ mod tests {
     }
 
     #[test]
+    fn the_id_of_an_object_is_found_wherever_it_is() {
+        for (body, id) in [
+            (r#"{"n": {"id": "inner"}, "id": "outer"}"#, "outer"),
+            (r#" {"a": [1, "}"], "\u0069d": "t\u0061sk"}"#, "task"),
+        ] {
+            assert_eq!(&*read(SUBJECT, body.into()).unwrap().id.to_string(), id);
+        }
+    }
+
+    #[test]
     fn raw_refuses_what_it_has_no_place_for() {
         assert_eq!(write(&json("[1]"), Format::Raw).unwrap(), "[1]");
         for message in [full(), json("1").with_key("k"), Message::new(SUBJECT, "text")] {
@@ -275,6 +310,7 @@ mod tests {
             ("", ContentType::OctetStream),
             ("hello", ContentType::OctetStream),
             ("{\"id\": ", ContentType::OctetStream),
+            (r#"{"no-id": 1, "#, ContentType::OctetStream),
             ("\u{fffd}", ContentType::OctetStream),
             (" [1, 2] ", ContentType::Json),
             (r#"["no-id"]"#, ContentType::Json),

@@ -38,7 +38,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// How long it may take to answer that.
 const PING: Duration = Duration::from_secs(2);
 /// A connection that lasted so long starts the growing waits anew.
-const STABLE: Duration = Duration::from_secs(10);
+const STABLE: Duration = Duration::from_secs(1);
 
 /// Codes after which another connection may find a server that serves.
 const MOVED_ON: [&str; 6] =

@@ -20,7 +20,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long it may take to answer.
 const PING: Duration = Duration::from_secs(2);
 /// A connection that lasted so long starts the growing waits anew.
-const STABLE: Duration = Duration::from_secs(10);
+const STABLE: Duration = Duration::from_secs(1);
 
 pub(super) struct Reading {
     pub(super) shared: Arc<Shared>,

@@ -129,9 +129,12 @@ impl Seen {
         groups.iter().filter_map(last).all(|at| at >= since)
     }
 
-    /// How far whoever is behind most has come.
+    /// How far whoever is behind most has come. Who listens misses some, and will never have them.
     pub(crate) fn slowest(&self) -> u64 {
-        self.handled.iter().flatten().copied().min().unwrap_or(0).min(self.returned)
+        let keeps_up = |group: &&Group| !group.is_lossy();
+        let handled = |group: &Group| self.handled.get(*group as usize).copied().flatten();
+        let groups = Group::ALL.iter().filter(keeps_up).filter_map(handled);
+        groups.min().unwrap_or(self.returned).min(self.returned)
     }
 
     fn add(&mut self, record: &Record) {
@@ -270,6 +273,15 @@ impl<K: Copy + Eq + std::hash::Hash> Open<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_listens_holds_nobody_back() {
+        let mut seen = Seen { returned: 50, ..Seen::default() };
+        seen.handled[Group::Listener as usize] = Some(7);
+        assert_eq!(seen.slowest(), 50);
+        seen.handled[Group::Pool as usize] = Some(40);
+        assert_eq!(seen.slowest(), 40);
+    }
 
     #[test]
     fn what_was_open_at_a_time_is_known_afterwards() {
