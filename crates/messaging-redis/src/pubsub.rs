@@ -5,6 +5,7 @@ mod buffer;
 mod driver;
 mod envelope;
 mod inbox;
+mod outage;
 mod publishing;
 mod reading;
 mod routes;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::driver::{NAME, Shared};
 use super::envelope;
+use super::outage::Outage;
 use crate::connection::{Traffic, alongside};
 use crate::error::{closed, from_server, unexpected};
 
@@ -82,17 +83,10 @@ impl Publishing {
         loop {
             let since = Instant::now();
             let Ended::Lost(reason) = self.serve(opened).await else { break };
-            let address = self.shared.connector.address();
-            tracing::warn!(backend = NAME, address, reason, "the publishing connection is lost");
             if since.elapsed() > STABLE {
                 backoff.reset();
             }
-            let Some(new) = self.reconnect(&mut backoff).await else { break };
-            tracing::info!(
-                backend = NAME,
-                address = self.shared.connector.address(),
-                "the publishing connection is back"
-            );
+            let Some(new) = self.reconnect(&reason, &mut backoff).await else { break };
             opened = new;
         }
         self.refuse_rest();
@@ -189,8 +183,10 @@ impl Publishing {
     }
 
     /// Connects anew; `None` when nothing is left to be sent, or time is up.
-    async fn reconnect(&mut self, backoff: &mut Backoff) -> Option<Opened> {
+    async fn reconnect(&mut self, reason: &str, backoff: &mut Backoff) -> Option<Opened> {
         let shared = Arc::clone(&self.shared);
+        let address = shared.connector.address();
+        let mut outage = Outage::begin("the publishing connection", address, reason);
         loop {
             let wait = backoff.next();
             let attempt = async {
@@ -205,9 +201,12 @@ impl Publishing {
                     biased;
                     () = shared.abort.cancelled() => return None,
                     opened = &mut attempt => match opened {
-                        Ok(opened) => return Some(opened),
+                        Ok(opened) => {
+                            outage.end();
+                            return Some(opened);
+                        }
                         Err(error) => {
-                            tracing::debug!(backend = NAME, %error, "no connection yet");
+                            outage.lasts(&error);
                             break;
                         }
                     },

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::buffer::Buffer;
-use super::driver::{NAME, Shared};
+use super::driver::Shared;
 use super::inbox::Inbox;
+use super::outage::Outage;
 use super::routes::Routes;
 use crate::error::from_client;
 
@@ -65,14 +66,12 @@ impl Reading {
         loop {
             let since = Instant::now();
             let Some(reason) = self.watch(subscribed).await else { return };
-            let address = self.shared.connector.address();
             if since.elapsed() > STABLE {
                 backoff.reset();
             }
             let reason = format!("the connection was lost: {reason}");
             let Some(again) = self.subscribe_again(&reason, &mut backoff).await else { return };
             subscribed = again;
-            tracing::info!(backend = NAME, address, "a listener's connection is back");
         }
     }
 
@@ -87,7 +86,8 @@ impl Reading {
     }
 
     async fn subscribe_again(&self, reason: &str, backoff: &mut Backoff) -> Option<Subscribed> {
-        let mut is_told = false;
+        let address = self.shared.connector.address();
+        let mut outage = Outage::begin("a listener's connection", address, reason);
         loop {
             let wait = backoff.next();
             let attempt = async {
@@ -95,16 +95,11 @@ impl Reading {
                 self.subscribe(Some(reason)).await
             };
             match self.stop.run_until_cancelled(attempt).await? {
-                Ok(subscribed) => return Some(subscribed),
-                Err(error) if is_told => {
-                    tracing::debug!(backend = NAME, %error, "no connection yet");
+                Ok(subscribed) => {
+                    outage.end();
+                    return Some(subscribed);
                 }
-                // A connection that is back at once is a gap, and needs no other line.
-                Err(_) => {
-                    let address = self.shared.connector.address();
-                    tracing::warn!(backend = NAME, address, "a listener can't connect: {reason}");
-                    is_told = true;
-                }
+                Err(error) => outage.lasts(&error),
             }
         }
     }
