@@ -243,7 +243,8 @@ fn addresses_lead_to_services_of_the_stack() {
                 _ => continue,
             };
             for address in hosts {
-                let host = address.split(':').next().unwrap();
+                // A node of RabbitMQ has a name before its host.
+                let host = address.rsplit('@').next().unwrap().split(':').next().unwrap();
                 assert!(services.iter().any(|(it, _)| it == host), "{stack}: no host {host}");
             }
         }

@@ -12,6 +12,23 @@
 //! header `message-key`. Of a foreign message's other properties nothing is kept when it is copied,
 //! and names of headers that begin with `x-` are the server's.
 //!
+//! With the prefix `P`, `helixagent` unless `RABBITMQ_PREFIX` says otherwise:
+//!
+//! | name | kind | what for |
+//! |---|---|---|
+//! | `P.group.<group>` | quorum queue, empty | the group's patterns and shape, as arguments: who brings others is refused |
+//! | `P.stream.<stream>` | quorum queue, empty | what the stream is, its retention among it |
+//! | `P.retry.<group>.<tier>` | fanout exchange, quorum queue | copies that wait |
+//! | `P.return.<group>` | fanout exchange | brings copies back to the group |
+//! | `P.suspects.<group>` | fanout exchange, quorum queue | what the server returned twice from members that died: one at a time for the whole group |
+//! | `P.dlx`, `P.dlq.<stream>` | topic exchange, quorum queue | dead letters |
+//!
+//! Our copies carry the headers `helixagent-attempts`, `helixagent-suspect` and `helixagent-copy`, a
+//! number that tells a copy of a message from its original; they count only on what comes through
+//! `P.return.<group>` or `P.suspects.<group>`. A message that is given back without an attempt
+//! (`Release`) goes as such a copy too, to the end of its queue: a return by the server would count
+//! as a crash. An ordered group keeps its place instead, and has neither copies nor suspects.
+//!
 //! # Guarantees
 //! A publish is persistent, `mandatory` and confirmed: for a quorum queue, a majority has it. What
 //! was on the wire when a connection ended, or what a queue could not take, is unknown, and nothing
@@ -34,14 +51,19 @@
 //! deleting need the management API (`RABBITMQ_MANAGEMENT_URL`), as do changes of a group's patterns;
 //! everything else goes without. What waits is counted as of now, retries among it; what is in hand
 //! is as of the server's last statistics, some seconds old; the age of messages is not known. A group
-//! of several streams is one queue, and counts as a whole for the first of them. What a stream is,
-//! its retention among it, is remembered in the queue `helixagent.stream.<stream>`, which has no
-//! messages: a queue keeps what its group still needs and nothing else.
+//! of several streams is one queue, and counts as a whole for the first of them. A queue keeps what
+//! its group still needs and nothing else, so there are no start positions, no ranges to read and no
+//! positions; a quorum queue has no priorities, and an ack no answer.
 //!
 //! # Escape hatches
 //! The names of all exchanges and queues are plain, so `rabbitmqctl` and any client can read them.
-//! A program that is built with `panic = "abort"` ends when the client library panics on a frame
-//! that it does not know; otherwise the connection ends, and is opened again.
+//! [`Rabbit::bind_queue`] makes a group's queue without a consumer, for programs of others to read.
+//!
+//! What the client library, amqprs, can't read ends its connection, strings that are not UTF-8 among
+//! it. A message that does so three times ends its own subscription with an event and an error that
+//! names the queue; take it out with another client. A program that is built with `panic = "abort"`
+//! ends when the library panics on a frame that it does not know; otherwise the connection ends, and
+//! is opened again. Its feature `traces`, which prints passwords, is never on.
 
 mod admin;
 pub mod config;

@@ -1,11 +1,12 @@
 //! A real server for tests, and a network in front of it that can be stopped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,6 +21,15 @@ pub(crate) fn server() -> RabbitConfig {
     RabbitConfig::from_env().unwrap()
 }
 
+/// The same server, as a user of its own with these permissions.
+pub(crate) async fn with_user(config: &RabbitConfig, permissions: &str) -> RabbitConfig {
+    let api = config.management.clone().unwrap();
+    let user = unique("user");
+    manage(&api, "PUT", &format!("users/{user}"), r#"{"password":"p","tags":""}"#).await;
+    manage(&api, "PUT", &format!("permissions/%2F/{user}"), permissions).await;
+    config.clone().with_login(&user, "p")
+}
+
 /// A name that no other test uses.
 pub(crate) fn unique(what: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -31,13 +41,16 @@ pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
-/// Counts panics from now on: the client library's tasks must not have any.
+/// Counts the panics of this runtime's tasks from now on: the client library must not have any.
 pub(crate) fn panics() -> Arc<AtomicU64> {
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
+    let ours = Handle::current().id();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        counted.fetch_add(1, Ordering::SeqCst);
+        if Handle::try_current().is_ok_and(|runtime| runtime.id() == ours) {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
         before(info);
     }));
     count
@@ -56,6 +69,7 @@ pub(crate) enum Flow {
 pub(crate) struct Proxy {
     pub(crate) address: Address,
     flow: watch::Sender<Flow>,
+    links: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -70,6 +84,8 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let target = server.nodes[0].clone();
         let (flow, seen) = watch::channel(Flow::Both);
+        let links = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&links);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut links = JoinSet::new();
@@ -77,26 +93,42 @@ impl Proxy {
                 let (client, _) = listener.accept().await.unwrap();
                 let target = (target.host.clone(), target.port);
                 let seen = seen.clone();
-                let tls = tls.clone();
+                let (tls, count) = (tls.clone(), Arc::clone(&count));
                 links.spawn(async move {
-                    let Ok(server) = TcpStream::connect(target).await else { return };
-                    match tls {
-                        Some(tls) => {
-                            // A client that refuses the certificate ends here.
-                            if let Ok(client) = tls.accept(client).await {
-                                join(client, server, seen).await;
-                            }
-                        }
-                        None => join(client, server, seen).await,
-                    }
+                    count.fetch_add(1, Ordering::SeqCst);
+                    link(client, target, tls, seen).await;
+                    count.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { address: Address::new("127.0.0.1", port), flow, _tasks: tasks }
+        Self { address: Address::new("127.0.0.1", port), flow, links, _tasks: tasks }
     }
 
     pub(crate) fn set(&self, flow: Flow) {
         self.flow.send_replace(flow);
+    }
+
+    /// How many connections go through it.
+    pub(crate) fn links(&self) -> usize {
+        self.links.load(Ordering::SeqCst)
+    }
+}
+
+async fn link(
+    client: TcpStream,
+    target: (String, u16),
+    tls: Option<TlsAcceptor>,
+    flow: watch::Receiver<Flow>,
+) {
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    match tls {
+        Some(tls) => {
+            // A client that refuses the certificate ends here.
+            if let Ok(client) = tls.accept(client).await {
+                join(client, server, flow).await;
+            }
+        }
+        None => join(client, server, flow).await,
     }
 }
 

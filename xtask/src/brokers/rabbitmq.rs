@@ -116,7 +116,8 @@ impl Recipe for RabbitMq {
         }
         if brokers.plan.options.nodes > 1 {
             let nodes = brokers.plan.with_role(Role::Server);
-            let nodes: Vec<String> = nodes.map(|it| format!("127.0.0.1:{}", it.port)).collect();
+            let entry = |it: &Node| format!("{}@127.0.0.1:{}", it.name, it.port);
+            let nodes: Vec<String> = nodes.map(entry).collect();
             env.push(("RABBITMQ_CLUSTER_NODES", nodes.join(",")));
         }
         if brokers.plan.options.nodes >= 3 {
@@ -244,6 +245,7 @@ fn first_up(brokers: &Brokers) -> Result<&Node, String> {
 mod tests {
     use super::*;
     use crate::brokers::Private;
+    use crate::brokers::plan::Plan;
 
     fn ctl(brokers: &Brokers, args: &[&str]) -> String {
         let output = brokers.rabbitmqctl(args).unwrap().output().unwrap();
@@ -262,5 +264,24 @@ mod tests {
         let hosts = ctl(&brokers, &["--quiet", "list_vhosts"]);
         assert!(hosts.lines().any(|line| line == "a"), "{hosts}");
         assert_eq!(brokers.address("rabbitmq-1").unwrap(), address);
+    }
+
+    #[test]
+    fn clients_are_told_of_every_node_by_name_and_address() {
+        let node = |number: u16| Node {
+            name: format!("rabbitmq-{number}"),
+            role: Role::Server,
+            port: 7000 + number,
+            peers: 0,
+            second: 8000 + number,
+        };
+        let options = Options::new(Kind::RabbitMq).with_nodes(3);
+        let nodes = (1..=3).map(node).collect();
+        let (password, id) = ("p".to_owned(), String::new());
+        let brokers = Brokers { dir: "/d".into(), plan: Plan { options, nodes, password, id } };
+        let env = RabbitMq.env(&brokers);
+        let (_, told) = env.iter().find(|(name, _)| *name == "RABBITMQ_CLUSTER_NODES").unwrap();
+        let all = "rabbitmq-1@127.0.0.1:7001,rabbitmq-2@127.0.0.1:7002,rabbitmq-3@127.0.0.1:7003";
+        assert_eq!(told, all);
     }
 }

@@ -20,8 +20,8 @@ use crate::error::{Fault, closed};
 
 /// The most publishes taken from the queue at once.
 const BATCH: usize = 256;
-/// How often unconfirmed publishes are looked at.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often unconfirmed publishes are looked at: a stall is seen within two seconds.
+const LOOK: Duration = Duration::from_millis(400);
 /// Without any answer for this long, nothing more is handed over: the server has stopped reading.
 const STALL: u32 = 3;
 /// What a publish takes on the wire beside its body, about.

@@ -37,6 +37,8 @@ pub(super) struct Connector {
     tasks: TaskTracker,
     /// The node to begin with: the one that answered last.
     first: usize,
+    /// Whether the server has ever let us in.
+    is_known: bool,
 }
 
 /// An open connection.
@@ -56,7 +58,7 @@ impl Connector {
         } else if let Some(node) = config.nodes.iter().find(|node| !node.is_loopback()) {
             tracing::warn!(address = %node, "the password goes over the network without TLS");
         }
-        Ok(Self { config, role, tasks, first: 0 })
+        Ok(Self { config, role, tasks, first: 0, is_known: false })
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -83,6 +85,7 @@ impl Connector {
             match timeout_at(patience, answers.recv()).await {
                 Ok(Some(Ok(opened))) => {
                     self.first = opened.node;
+                    self.is_known = true;
                     return Ok(opened);
                 }
                 Ok(Some(Err(error))) => {
@@ -103,11 +106,15 @@ impl Connector {
         let Some(node) = self.config.nodes.get(number).cloned() else { return Ok(()) };
         let arguments = self.arguments(&node)?;
         let config = Arc::clone(&self.config);
+        let is_known = self.is_known;
         self.tasks.spawn(async move {
             let began = Instant::now();
             let result = match timeout(HOPELESS, Connection::open(&arguments)).await {
                 Ok(Ok(connection)) => accept(number, &node, connection).await,
-                Ok(Err(error)) => Err(refused(&config, &node, &error, began.elapsed())),
+                Ok(Err(error)) => {
+                    let silent = is_closed(&error.to_string()) && began.elapsed() >= SILENT_CLOSE;
+                    Err(refused(&config, &node, &error, silent, is_known))
+                }
                 Err(_) => Err(late(&node.to_string())),
             };
             // Nobody waits any more: the connection is closed as it is dropped.
@@ -185,8 +192,15 @@ fn late(address: &str) -> Error {
     Error::new(ErrorKind::Timeout, text).at(crate::NAME, "connect")
 }
 
-/// The client library tells in words only what went wrong.
-fn refused(config: &RabbitConfig, node: &Address, error: &Theirs, after: Duration) -> Error {
+/// The client library tells in words only what went wrong. A wrong login is a `silent` close, and so
+/// may be a node that dies: where the server is known to have let us in, that is tried again.
+fn refused(
+    config: &RabbitConfig,
+    node: &Address,
+    error: &Theirs,
+    silent: bool,
+    is_known: bool,
+) -> Error {
     let said = error.to_string();
     let vhost = &config.vhost;
     let (kind, text) = if said.contains("NOT_ALLOWED") && said.contains("not found") {
@@ -194,7 +208,14 @@ fn refused(config: &RabbitConfig, node: &Address, error: &Theirs, after: Duratio
     } else if said.contains("NOT_ALLOWED") {
         let text = format!("{node} refuses user {:?} the virtual host {vhost:?}", config.user);
         (ErrorKind::Denied, text)
-    } else if is_closed(&said) && after >= SILENT_CLOSE {
+    } else if silent && is_known {
+        let text = format!(
+            "{node} ended the connection without a word; it may be stopping, or refuse user {:?} \
+             or the password now",
+            config.user
+        );
+        (ErrorKind::Unavailable, text)
+    } else if silent {
         // The server tells nothing else to clients of this library.
         let text = format!("{node} refuses user {:?} or the password", config.user);
         (ErrorKind::Denied, text)
@@ -214,4 +235,17 @@ fn refused(config: &RabbitConfig, node: &Address, error: &Theirs, after: Duratio
 /// Whether the server closed the connection without a word.
 fn is_closed(said: &str) -> bool {
     ["peer shutdown", "reset by peer", "Broken pipe"].iter().any(|end| said.contains(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_close_is_a_wrong_login_only_until_the_server_has_let_us_in() {
+        let (config, node) = (RabbitConfig::default(), Address::new("localhost", 5672));
+        let error = Theirs::NetworkError("peer shutdown".to_owned());
+        let kind = |is_known| refused(&config, &node, &error, true, is_known).kind().clone();
+        assert_eq!((kind(false), kind(true)), (ErrorKind::Denied, ErrorKind::Unavailable));
+    }
 }

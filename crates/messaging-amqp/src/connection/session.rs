@@ -118,6 +118,11 @@ impl Session {
         self.0.ended.cancelled().await;
     }
 
+    /// Whether the server closed it, and said so.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.0.refusal.get().is_some()
+    }
+
     /// Why it ended.
     pub(crate) fn why(&self) -> String {
         if let Some(why) = self.0.why.get() {

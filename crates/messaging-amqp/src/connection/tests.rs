@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::Address;
 use crate::error::Fault;
-use crate::testing::{Flow, Proxy, manage, panics, server, soon, unique};
+use crate::testing::{Flow, Proxy, manage, panics, server, soon, unique, with_user};
 
 async fn open(config: RabbitConfig, role: Role) -> Arc<Link> {
     Link::open(Arc::new(config), role).await.unwrap()
@@ -105,11 +105,9 @@ async fn what_the_server_refuses_is_typed_and_leaves_other_channels_alone() {
 async fn a_missing_permission_is_denied() {
     let config = server();
     let api = config.management.clone().unwrap();
-    let user = unique("user");
-    manage(&api, "PUT", &format!("users/{user}"), r#"{"password":"p","tags":""}"#).await;
-    let none = r#"{"configure":"","write":"","read":""}"#;
-    manage(&api, "PUT", &format!("permissions/%2F/{user}"), none).await;
-    let link = open(config.with_login(&user, "p"), Role::Consume).await;
+    let config = with_user(&config, r#"{"configure":"","write":"","read":""}"#).await;
+    let user = config.user.clone();
+    let link = open(config, Role::Consume).await;
     let session = link.session(soon()).await.unwrap();
     let (channel, _events) = session.channel(soon()).await.unwrap();
     let name = unique("forbidden");
@@ -196,33 +194,29 @@ async fn many_channels_closed_by_the_server_cost_one_reconnect_and_no_panic() {
 #[ignore = "needs a broker; cargo xtask test starts one"]
 async fn two_hundred_reconnects_leave_nothing_behind() {
     let config = server();
-    let link = open(config, Role::Publish).await;
+    let proxy = Proxy::start(&config).await;
+    let link = open(config.with_nodes(vec![proxy.address.clone()]), Role::Publish).await;
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let files = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let mut before = None;
     for round in 0..205_u32 {
         let session = link.session(soon()).await.unwrap();
         let (channel, _events) = session.channel(soon()).await.unwrap();
         channel.set_prefetch(1, soon()).await.unwrap();
         if round == 4 {
-            before = Some((tasks(), files()));
+            before = Some(tasks());
         }
         session.end("the test wants it");
     }
     link.session(soon()).await.unwrap();
-    let (tasks_before, files_before) = before.unwrap();
-    // Closing takes a moment; other tests of the process have files of their own.
+    let before = before.unwrap();
+    // Closing takes a moment.
     let settled = async {
-        while tasks() > tasks_before + 5 || files() > files_before + 20 {
+        while tasks() > before + 5 || proxy.links() > 1 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     let settled = timeout(Duration::from_secs(15), settled).await;
-    assert!(
-        settled.is_ok(),
-        "{tasks_before} → {} tasks, {files_before} → {} files",
-        tasks(),
-        files()
-    );
+    let links = proxy.links();
+    assert!(settled.is_ok(), "{before} → {} tasks, {links} connections", tasks());
     link.close(Duration::from_secs(1)).await;
 }

@@ -104,7 +104,8 @@ fn dead_letter(member: &Member, copy: &Copy, reason: &str) -> Message {
     let headers = &mut message.headers;
     headers.stamp(ours::DEAD_LETTER_GROUP, member.source.name().to_owned());
     headers.stamp(ours::DEAD_LETTER_REASON, reason.to_owned());
-    headers.stamp(ours::DEAD_LETTER_ATTEMPTS, copy.attempt.to_string());
+    let made = copy.attempt.min(member.max_attempts);
+    headers.stamp(ours::DEAD_LETTER_ATTEMPTS, made.to_string());
     headers.stamp(ours::DEAD_LETTER_ORIGIN, origin);
     message
 }

@@ -34,6 +34,8 @@ pub(crate) struct Member {
     /// The exchanges through which only copies of ours come.
     pub(super) ours: Vec<Arc<str>>,
     pub(crate) desk: Desk,
+    /// How many attempts a message gets; one more is only counted, to be refused.
+    pub(super) max_attempts: u32,
     /// How many the server leaves unsettled.
     fetched: u16,
 }
@@ -53,6 +55,7 @@ impl Member {
             patterns: spec.source.patterns()?,
             source,
             desk,
+            max_attempts: spec.max_attempts.get(),
             fetched,
         })
     }

@@ -153,6 +153,7 @@ impl Task {
         };
         let poisoned = matches!(end, End::Lost)
             && began.elapsed() < SUSPICIOUS
+            && !self.is_refused()
             && published.is_some()
             && published == self.publishing_epoch();
         self.strikes = if poisoned { self.strikes + 1 } else { 0 };
@@ -223,6 +224,13 @@ impl Task {
         self.member.desk.tell(Event::Parked(Parked::new(text.clone())));
         let error = Error::new(ErrorKind::Undecodable, text).at(crate::NAME, "consume");
         self.member.desk.fail(error);
+    }
+
+    /// Whether it was the server that ended a channel or the connection, and not the client library.
+    fn is_refused(&self) -> bool {
+        self.lines.iter().any(|Line { channel, .. }| {
+            channel.refusal().is_some() || channel.session().is_refused()
+        })
     }
 
     /// Which connection publishes, if one does.

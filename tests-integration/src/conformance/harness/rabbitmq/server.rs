@@ -126,6 +126,11 @@ impl Server for RabbitServer {
         self.each(|nodes, node| nodes.resume(node))
     }
 
+    fn cut(&self) -> Result<(), String> {
+        let (user, _) = self.credentials();
+        self.nodes.management()?.delete(&format!("/api/connections/username/{user}"))
+    }
+
     fn has(&self, client: Foreign) -> Result<(), String> {
         match client {
             Foreign::Tool => tool(&self.nodes).map(drop),
