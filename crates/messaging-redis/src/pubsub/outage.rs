@@ -1,4 +1,4 @@
-//! What is logged while a connection is away: one line for a short time, two for a long one.
+//! What is logged while a connection is away: a warning if that takes long, and its end.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::driver::NAME;
 
-/// What is over sooner than that is told when it is over, so that a server which comes and goes
-/// does not fill a log.
+/// What is over sooner than that is no warning, so that a server which comes and goes does not fill
+/// a log. What it cost is told anyway: by the outcome of a publish, or by a gap.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The time in which there is no connection.

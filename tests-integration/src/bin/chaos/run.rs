@@ -107,9 +107,12 @@ async fn strike_all(
     let least = plan.messages as f64 / (count + 1) as f64 / plan.rate as f64;
     let least = SHARE.max(Duration::from_secs_f64(least));
     let time = |fault: &Fault| least + fault.duration + plan.backend.takes(fault.kind);
-    let mut ahead: Duration = plan.faults.iter().map(time).sum();
+    let all: Duration = plan.faults.iter().map(time).sum();
+    let (start, mut ahead) = (Instant::now(), all);
     for (number, fault) in (0..).zip(&plan.faults) {
-        let per_second = pacer.left() as f64 / (ahead + least).as_secs_f64();
+        // A slow machine takes longer for each than is planned, and some are to be left at the end.
+        let slowness = start.elapsed().div_duration_f64(all - ahead + SHARE).max(1.0);
+        let per_second = pacer.left() as f64 / (ahead + least).as_secs_f64() / slowness;
         pacer.set((per_second as u64).clamp(1, plan.rate), reserve);
         ahead = ahead.saturating_sub(time(fault));
         let began = Instant::now();
