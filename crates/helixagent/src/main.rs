@@ -37,6 +37,10 @@ fn main() -> ExitCode {
     }
 }
 
+/// The stack of each thread, most of which is never used. What brokers send is read recursively: a
+/// frame of RabbitMQ has room for tables within tables, thousands deep, that end a process with less.
+const STACK: usize = 64 << 20;
+
 fn run(command: Command) -> Result<ExitCode, Failure> {
     if let Command::Completions { shell } = command {
         let mut script = Vec::new();
@@ -44,7 +48,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         output::write(&script)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().thread_stack_size(STACK).build();
     let runtime = runtime.map_err(|error| Failure::usage(format!("no runtime: {error}")))?;
     let done = runtime.block_on(async {
         match command {

@@ -63,7 +63,10 @@
 //! it. A message that does so three times ends its own subscription with an event and an error that
 //! names the queue; take it out with another client. A program that is built with `panic = "abort"`
 //! ends when the library panics on a frame that it does not know; otherwise the connection ends, and
-//! is opened again. Its feature `traces`, which prints passwords, is never on.
+//! is opened again. It reads tables within tables recursively: hundreds deep, which any sender can
+//! make them, they overflow a stack of two MiB, and the process ends. Where senders are not trusted,
+//! give the runtime larger ones (`thread_stack_size`, 64 MiB of address space, as `helixagent` does).
+//! Its feature `traces`, which prints passwords, is never on.
 
 mod admin;
 pub mod config;

@@ -50,6 +50,11 @@ async fn watch_for_others(
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported(_)) => {
                 return std::future::pending().await;
             }
+            // Where the broker is away for a moment, nobody knows that nothing waits.
+            Err(error) if error.is_retryable() => {
+                quiet_since = None;
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         if lag.iter().any(|row| row.waiting + row.in_hand > 0) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use messaging::driver::{Action, Lag, Scope, Target};
 use messaging::topology::{GroupConfig, StreamConfig, StreamKind};
 use messaging::{Broker, Bytes, ErrorKind, Feature, Patterns};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::cases;
 use crate::conformance::stage::{
@@ -156,7 +156,14 @@ async fn deleting_takes_what_is_named_and_nothing_else(stage: Stage) {
     let delete = async |name: &str| admin.delete(&name.parse().unwrap()).await;
     assert_eq!(*delete(never).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(*delete(used).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    delete(idle).await.unwrap();
+    // A member that was dropped leaves in a moment.
+    let left = async {
+        while let Err(error) = delete(idle).await {
+            assert_eq!(*error.kind(), ErrorKind::Unavailable, "{error:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), left).await.unwrap();
     assert_eq!(*delete(idle).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(admin.plan(&topology()).await.unwrap().unmanaged, [used]);
     let mut member = member;
