@@ -67,6 +67,9 @@ pub mod config;
 mod connection;
 mod driver;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzed;
 mod group;
 mod offsets;
 mod read;

@@ -16,6 +16,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) topic: &'a str,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
+    /// The subject of another record, which is often the same: then it is shared.
+    pub(crate) recent: Option<&'a Subject>,
 }
 
 /// The headers of a message's record, in order; `each` gets a name and its value.
@@ -65,7 +67,11 @@ pub(crate) fn read<'a>(
     for (name, value) in headers {
         let value = value.unwrap_or_default();
         match name {
-            b"subject" => subject = utf8(&value).and_then(|text| text.parse::<Subject>().ok()),
+            b"subject" => {
+                let same = origin.recent.filter(|recent| recent.as_bytes() == value);
+                let parsed = || utf8(&value)?.parse::<Subject>().ok();
+                subject = same.cloned().or_else(parsed);
+            }
             b"message-id" => id = utf8(&value).and_then(|text| text.parse::<MessageId>().ok()),
             b"content-type" => content_type = utf8(&value).map_or(content_type, ContentType::from),
             b"helixagent-priority" => {
@@ -81,7 +87,7 @@ pub(crate) fn read<'a>(
         }
     }
     let body = value.unwrap_or_default();
-    let Origin { stream, topic, partition, offset } = origin;
+    let Origin { stream, topic, partition, offset, .. } = origin;
     let subject = subject.filter(|subject| subject.stream() == stream.name());
     let subject = subject.unwrap_or_else(|| Subject::of_foreign(stream, &body));
     // The topic goes first where the id would be too long: what is left is still stable.
@@ -148,7 +154,7 @@ mod tests {
     }
 
     fn at(stream: &StreamName) -> Origin<'_> {
-        Origin { stream, topic: "helixagent.tasks", partition: 3, offset: 42 }
+        Origin { stream, topic: "helixagent.tasks", partition: 3, offset: 42, recent: None }
     }
 
     #[test]

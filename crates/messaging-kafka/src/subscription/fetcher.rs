@@ -8,8 +8,8 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId as Id, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use messaging_core::Result;
 use messaging_core::driver::{Backoff, Event, Gap, Parked};
+use messaging_core::{Result, Subject};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
@@ -84,6 +84,7 @@ async fn follow(member: Arc<Member>, broker: BrokerId) {
         connection: None,
         broken: false,
         doubtful: HashMap::new(),
+        recent: None,
         moved: Vec::new(),
     };
     let mut backoff = Backoff::doubling();
@@ -128,6 +129,8 @@ struct Source {
     broken: bool,
     /// Where a batch could not be read once: it is read again before it is given up.
     doubtful: HashMap<u32, i64>,
+    /// The subject that was read last, and whether it is for us.
+    recent: Option<(Subject, bool)>,
     /// What the broker does not lead any more.
     moved: Vec<u32>,
 }
@@ -221,14 +224,22 @@ impl Source {
     }
 
     fn accept(
-        &self,
+        &mut self,
         wanted: &Wanted,
         record: crate::read::record::Record,
     ) -> Option<super::lane::Fetched> {
         let source = &self.member.source;
-        let fetched = reading::message(record, &wanted.place)?;
-        let matches =
-            source.dead_letters.is_some() || source.patterns.matches(&fetched.message.subject);
+        let recent = self.recent.as_ref();
+        let fetched = reading::message(record, &wanted.place, recent.map(|(subject, _)| subject))?;
+        let subject = &fetched.message.subject;
+        let matches = match recent.filter(|(recent, _)| recent == subject) {
+            Some((_, matches)) => *matches,
+            None => {
+                let matches = source.dead_letters.is_some() || source.patterns.matches(subject);
+                self.recent = Some((subject.clone(), matches));
+                matches
+            }
+        };
         matches.then_some(fetched)
     }
 

@@ -18,14 +18,15 @@ pub(super) const DUE: &str = "helixagent-retry-due";
 pub(super) const ORIGIN: &str = "helixagent-retry-origin";
 
 /// The message that a record is; `None` for one in a retry topic that is not ours.
-pub(super) fn message(record: Record, place: &Place) -> Option<Fetched> {
+/// `recent` is the subject of another one, which is often the same.
+pub(super) fn message(record: Record, place: &Place, recent: Option<&Subject>) -> Option<Fetched> {
     let stored_at = record.stored_at();
     let offset = record.offset;
     let (message, retry) = match &place.content {
-        Content::Stream(stream) => (read(record, place, stream), Retry::default()),
+        Content::Stream(stream) => (read(record, place, stream, recent), Retry::default()),
         Content::Retry => {
             let (stream, retry) = of_retry(&record);
-            (read(record, place, &stream?), retry)
+            (read(record, place, &stream?, recent), retry)
         }
     };
     let attempt = retry.attempt.unwrap_or(1);
@@ -40,8 +41,8 @@ pub(super) fn message(record: Record, place: &Place) -> Option<Fetched> {
     })
 }
 
-fn read(record: Record, place: &Place, stream: &StreamName) -> Message {
-    read_message(record, &place.partition.topic, place.partition.number, stream)
+fn read(record: Record, place: &Place, stream: &StreamName, recent: Option<&Subject>) -> Message {
+    read_message(record, &place.partition.topic, place.partition.number, stream, recent)
 }
 
 /// The message of a stream that a record is.
@@ -50,9 +51,10 @@ pub(crate) fn read_message(
     topic: &str,
     partition: i32,
     stream: &StreamName,
+    recent: Option<&Subject>,
 ) -> Message {
     let Record { offset, key, value, headers, .. } = record;
-    let origin = Origin { stream, topic, partition, offset };
+    let origin = Origin { stream, topic, partition, offset, recent };
     let all = headers.iter().filter(|(name, _)| !is_of_retry(name));
     wire::read(key, value, all, origin)
 }

@@ -9,6 +9,7 @@ mod bare;
 mod cpu;
 mod filters;
 mod growth;
+mod kafka;
 mod latency;
 mod ours;
 mod processes;
@@ -28,7 +29,7 @@ use crate::table::{Row, Table};
 #[command(name = "cargo xtask bench")]
 struct Args {
     /// The backend
-    #[arg(value_parser = ["memory", "redis", "rabbitmq"])]
+    #[arg(value_parser = ["memory", "redis", "kafka", "rabbitmq"])]
     backend: String,
     /// Print the table as JSON
     #[arg(long)]
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     let parts = match &*args.backend {
         "memory" => MEMORY,
         "redis" => redis::PARTS,
+        "kafka" => kafka::PARTS,
         _ => RABBITMQ,
     };
     for (name, measure) in parts.iter().filter(|(name, _)| name.contains(&args.row)) {
