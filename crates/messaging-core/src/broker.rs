@@ -260,12 +260,19 @@ impl Broker {
         SendLane::new(Arc::clone(&self.shared), sender, spec)
     }
 
-    pub(crate) async fn intake(&self, spec: SubscribeSpec) -> Result<Intake> {
+    pub(crate) async fn intake(&self, mut spec: SubscribeSpec) -> Result<Intake> {
         let operation = match spec.mode {
             Mode::Consume => "subscribe",
             Mode::Listen => "listen",
         };
         self.shared.check_open(operation)?;
+        if let (Membership::Group(name), Source::Subjects(_)) = (&spec.membership, &spec.source)
+            && let Some(config) = self.topology().groups.iter().find(|it| it.name == *name)
+        {
+            // What the topology says of a group holds for each member.
+            spec.ordered |= config.ordered;
+            spec.priority |= config.priority;
+        }
         let scope = match &spec.membership {
             Membership::Group(group) => Scope::Group(group),
             Membership::Broadcast => Scope::Broker,

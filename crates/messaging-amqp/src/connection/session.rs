@@ -45,6 +45,8 @@ struct Live {
     /// Cancelled when the connection is over, whoever saw it first.
     ended: CancellationToken,
     why: OnceLock<String>,
+    /// Whether it was we who ended it.
+    is_given_up: AtomicBool,
     closes: AtomicU32,
     /// A publishing connection that the server does not read from.
     is_blocked: AtomicBool,
@@ -71,6 +73,7 @@ impl Session {
             refusal: parts.refusal,
             ended: parts.ended,
             why: OnceLock::new(),
+            is_given_up: AtomicBool::new(false),
             closes: AtomicU32::new(0),
             is_blocked: AtomicBool::new(false),
             has_answered: AtomicBool::new(false),
@@ -118,9 +121,9 @@ impl Session {
         self.0.ended.cancelled().await;
     }
 
-    /// Whether the server closed it, and said so.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.0.refusal.get().is_some()
+    /// Whether somebody has ended it: the server with a word, or we. Else it dies of itself.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.0.refusal.get().is_some() || self.0.is_given_up.load(Ordering::Relaxed)
     }
 
     /// Why it ended.
@@ -159,6 +162,7 @@ impl Session {
     /// Ends it. Whatever waits for an answer of the server gets none.
     pub(crate) fn end(&self, why: &str) {
         self.0.why.set(format!("the connection to {} was ended: {why}", self.0.address)).ok();
+        self.0.is_given_up.store(true, Ordering::Relaxed);
         self.0.ended.cancel();
     }
 

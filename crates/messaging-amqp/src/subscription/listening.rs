@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::line::{Line, read};
-use super::member::Member;
+use super::member::{Member, Unopened};
 use crate::connection::{Link, Role};
 use crate::driver::Shared;
 
@@ -24,7 +24,7 @@ const BATCH: usize = 512;
 pub(super) async fn open(shared: &Arc<Shared>, spec: &SubscribeSpec) -> Result<Subscription> {
     let member = Member::new(shared, spec)?;
     let link = Link::open(Arc::clone(&shared.config), Role::Consume).await?;
-    let lines = member.open(&link).await?;
+    let lines = member.open(&link).await.map_err(|unopened| unopened.error)?;
     let buffer = Arc::new(Buffer { most: spec.prefetch, state: Mutex::default() });
     let stop = CancellationToken::new();
     let heard = Heard { buffer: Arc::clone(&buffer), _stop: stop.clone().drop_guard() };
@@ -54,7 +54,9 @@ async fn listen(member: &Member, link: &Link, mut lines: Vec<Line>, buffer: &Buf
                     lines = opened;
                     break;
                 }
-                Err(error) => tracing::warn!(%error, "listening is not possible yet"),
+                Err(Unopened { error, .. }) => {
+                    tracing::warn!(%error, "listening is not possible yet");
+                }
             }
         }
         backoff.reset();

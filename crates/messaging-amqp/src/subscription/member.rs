@@ -40,6 +40,20 @@ pub(crate) struct Member {
     fetched: u16,
 }
 
+/// Why nothing is consumed.
+#[derive(Debug)]
+pub(super) struct Unopened {
+    pub(super) error: Error,
+    /// Whether the connection died as consuming began, and nobody has ended it.
+    pub(super) is_cut: bool,
+}
+
+impl From<Error> for Unopened {
+    fn from(error: Error) -> Self {
+        Self { error, is_cut: false }
+    }
+}
+
 impl Member {
     pub(crate) fn new(shared: &Arc<Shared>, spec: &SubscribeSpec) -> Result<Self> {
         let source = Source::of(spec, &shared.topology())?;
@@ -66,7 +80,7 @@ impl Member {
     }
 
     /// Declares everything and consumes it.
-    pub(super) async fn open(&self, link: &Link) -> Result<Vec<Line>> {
+    pub(super) async fn open(&self, link: &Link) -> Result<Vec<Line>, Unopened> {
         let patience = Instant::now() + self.shared.config.timeout;
         let session = link.session(patience).await?;
         let deadline = Instant::now() + OPENING;
@@ -77,7 +91,10 @@ impl Member {
         for (lane, queue) in (MAIN..).zip(places.queues) {
             let at = (lane, self.desk.epoch(lane));
             let opened = Line::open(&session, queue, at, self.server_prefetch(lane), deadline);
-            lines.push(opened.await.map_err(|fault| fault.at("consuming"))?);
+            lines.push(opened.await.map_err(|fault| Unopened {
+                is_cut: matches!(fault, Fault::Lost(_)) && !session.is_ended(),
+                error: fault.at("consuming"),
+            })?);
         }
         Ok(lines)
     }

@@ -17,7 +17,7 @@ use self::channels::{Received, leave, part, receive, take_in};
 use super::copying;
 use super::desk::{Copied, Desk, MAIN, Work};
 use super::line::Line;
-use super::member::Member;
+use super::member::{Member, Unopened};
 use crate::connection::Link;
 use crate::error::Refusal;
 
@@ -69,7 +69,7 @@ pub(super) async fn run(member: Arc<Member>, link: Arc<Link>, lines: Vec<Line>) 
     let mut task = Task { member, link, lines, copies, strikes: 0 };
     loop {
         let began = Instant::now();
-        let published = task.publishing_epoch();
+        let published = task.member.shared.publishing_epoch();
         let end = task.serve().await;
         if let End::Done | End::Dead = end {
             break;
@@ -145,6 +145,9 @@ impl Task {
     /// Opens everything anew; `false` if the subscription ends here.
     async fn recover(&mut self, end: End, began: Instant, published: Option<u32>) -> bool {
         let deleted = match end {
+            // The server ends a consumer of a quorum queue only as the queue is deleted, which
+            // takes a moment: until then it can still be found.
+            End::Cancelled(lane) if self.member.source.is_quorum(lane) => Some(lane),
             End::Cancelled(lane) => {
                 let patience = self.member.shared.config.timeout;
                 is_deleted(&mut self.lines, lane, patience).await.then_some(lane)
@@ -153,9 +156,8 @@ impl Task {
         };
         let poisoned = matches!(end, End::Lost)
             && began.elapsed() < SUSPICIOUS
-            && !self.is_refused()
-            && published.is_some()
-            && published == self.publishing_epoch();
+            && !self.is_ended()
+            && is_publishing_still(&self.member, published);
         self.strikes = if poisoned { self.strikes + 1 } else { 0 };
         for line in self.lines.drain(..) {
             if deleted == Some(line.lane) {
@@ -165,7 +167,7 @@ impl Task {
             }
         }
         if self.strikes >= POISON {
-            self.park();
+            park(&self.member);
             return false;
         }
         if !self.reopen().await {
@@ -185,9 +187,10 @@ impl Task {
 
     /// Tries until it succeeds. Copies go on meanwhile.
     async fn reopen(&mut self) -> bool {
-        let Self { member, link, copies, lines, .. } = self;
+        let Self { member, link, copies, lines, strikes } = self;
         let mut backoff = Backoff::default();
         loop {
+            let published = member.shared.publishing_epoch();
             let again = {
                 let opening = member.open(link);
                 tokio::pin!(opening);
@@ -201,11 +204,19 @@ impl Task {
                     *lines = opened;
                     return true;
                 }
-                Err(error) if is_final(&error) => {
+                Err(Unopened { error, .. }) if is_final(&error) => {
                     member.desk.fail(error.at(crate::NAME, "subscribe"));
                     return false;
                 }
-                Err(error) => tracing::warn!(%error, "consuming is not possible yet"),
+                Err(Unopened { error, is_cut }) => {
+                    tracing::warn!(%error, "consuming is not possible yet");
+                    let poisoned = is_cut && is_publishing_still(member, published);
+                    *strikes = if poisoned { *strikes + 1 } else { 0 };
+                    if *strikes >= POISON {
+                        park(member);
+                        return false;
+                    }
+                }
             }
             let waiting = tokio::time::sleep(backoff.next());
             if meanwhile(member, copies, waiting).await.is_none() {
@@ -214,29 +225,34 @@ impl Task {
         }
     }
 
-    /// Ends the subscription over a message that the client library can't read.
-    fn park(&self) {
-        let queue = self.member.source.name();
-        let text = format!(
-            "queue {queue} has a message that ends the connection of whoever receives it: its \
-             properties are not what AMQP allows; take it out with another client"
-        );
-        self.member.desk.tell(Event::Parked(Parked::new(text.clone())));
-        let error = Error::new(ErrorKind::Undecodable, text).at(crate::NAME, "consume");
-        self.member.desk.fail(error);
+    /// Whether it was the server or we who ended a channel or the connection, and not the client
+    /// library.
+    fn is_ended(&self) -> bool {
+        self.lines
+            .iter()
+            .any(|Line { channel, .. }| channel.refusal().is_some() || channel.session().is_ended())
     }
+}
 
-    /// Whether it was the server that ended a channel or the connection, and not the client library.
-    fn is_refused(&self) -> bool {
-        self.lines.iter().any(|Line { channel, .. }| {
-            channel.refusal().is_some() || channel.session().is_refused()
-        })
-    }
+/// Whether the connection that publishes has lived on: then it was not the network that ended another.
+fn is_publishing_still(member: &Member, published: Option<u32>) -> bool {
+    published.is_some() && published == member.shared.publishing_epoch()
+}
 
-    /// Which connection publishes, if one does.
-    fn publishing_epoch(&self) -> Option<u32> {
-        self.member.shared.publishing_epoch()
-    }
+/// Ends the subscription over a message that the client library can't read.
+fn park(member: &Member) {
+    let error = poisoned(member);
+    member.desk.tell(Event::Parked(Parked::new(error.to_string())));
+    member.desk.fail(error);
+}
+
+fn poisoned(member: &Member) -> Error {
+    let queue = member.source.name();
+    let text = format!(
+        "queue {queue} has a message that ends the connection of whoever receives it: its \
+         properties are not what AMQP allows, or not text; take it out with another client"
+    );
+    Error::new(ErrorKind::Undecodable, text).at(crate::NAME, "consume")
 }
 
 /// Whether a lane's queue is gone, and not only moved.
@@ -329,11 +345,21 @@ fn expire(desk: &Desk, limit: Duration) -> bool {
 pub(super) async fn start(member: &Arc<Member>) -> Result<BoxFuture<'static, ()>> {
     let link =
         Link::open(Arc::clone(&member.shared.config), crate::connection::Role::Consume).await?;
-    match member.open(&link).await {
-        Ok(lines) => Ok(Box::pin(run(Arc::clone(member), link, lines))),
-        Err(error) => {
-            link.close(LEAVING).await;
-            Err(error)
-        }
+    let mut strikes = 0;
+    loop {
+        let published = member.shared.publishing_epoch();
+        let error = match member.open(&link).await {
+            Ok(lines) => return Ok(Box::pin(run(Arc::clone(member), link, lines))),
+            Err(Unopened { is_cut: true, .. }) if is_publishing_still(member, published) => {
+                strikes += 1;
+                if strikes < POISON {
+                    continue;
+                }
+                poisoned(member)
+            }
+            Err(Unopened { error, .. }) => error,
+        };
+        link.close(LEAVING).await;
+        return Err(error);
     }
 }

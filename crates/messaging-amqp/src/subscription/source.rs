@@ -8,7 +8,7 @@ use messaging_core::{
     Error, ErrorKind, MessageId, Patterns, Result, StreamName, SubscribeSpec, Topology,
 };
 
-use super::desk::Returning;
+use super::desk::{Returning, SUSPECTS};
 use crate::topology::{self, Declaration, GroupShape, Names, Queue};
 
 /// What is consumed.
@@ -132,6 +132,15 @@ impl Source {
     /// Whether members wait for each other, so that the queue is kept until nothing is in hand.
     pub(super) const fn is_ordered(&self) -> bool {
         matches!(self, Self::Group(GroupShape { ordered: true, .. }))
+    }
+
+    /// Whether the queue of a lane is kept by a majority of nodes, and so never moves.
+    pub(super) const fn is_quorum(&self, lane: u32) -> bool {
+        match self {
+            Self::Group(group) => !group.priority || lane == SUSPECTS,
+            Self::DeadLetters { .. } => true,
+            Self::Own { .. } => false,
+        }
     }
 
     /// Whether its queue ends with the connection.

@@ -5,13 +5,17 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use messaging::{Broker, Bytes, Received, RetryPolicy, Verdict};
+use messaging::topology::GroupConfig;
+use messaging::{Broker, Bytes, Patterns, Received, RetryPolicy, Verdict};
 
 use super::cases;
-use crate::conformance::stage::{Stage, consume, group, message, next, publish, silence, text};
+use crate::conformance::stage::{
+    Stage, consume, group, message, next, publish, silence, text, topology,
+};
 
 cases! {
     an_ordered_group_keeps_the_order_of_each_key_through_retries ["C2", "C16"] [Settlement, Groups, Ordered];
+    a_group_is_ordered_where_the_topology_says_so [] [Settlement, Groups, Ordered, Provision];
     one_message_of_a_key_is_in_hand_at_a_time [] [Settlement, Groups, Ordered];
     keys_do_not_wait_for_each_other [] [Settlement, Groups, Ordered, ParallelLanes];
     an_ordered_worker_runs_each_key_in_order_while_members_come_and_go ["C17"] [Settlement, Groups, Ordered];
@@ -50,6 +54,24 @@ async fn an_ordered_group_keeps_the_order_of_each_key_through_retries(stage: Sta
     for (key, bodies) in seen {
         let wanted: Vec<String> = (0..10).map(|number| format!("{key}{number}")).collect();
         assert_eq!(bodies, wanted);
+    }
+}
+
+async fn a_group_is_ordered_where_the_topology_says_so(stage: Stage) {
+    let broker = stage.broker().await;
+    let patterns = Patterns::new(["events.#"]).unwrap();
+    let mut config = GroupConfig::new("g".parse().unwrap(), patterns);
+    config.ordered = true;
+    broker.provision(topology().group(config)).await.unwrap();
+    let mut consumer = consume(&broker, group("g", "events.#")).await;
+    for body in ["first", "second"] {
+        publish_keyed(&broker, "a", body).await;
+    }
+    next(&mut consumer).await.retry(Duration::from_secs(1)).unwrap();
+    for wanted in ["first", "second"] {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(text(&delivery), wanted);
+        delivery.ack();
     }
 }
 
