@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging::MessageId;
-use rskafka::chrono::Utc;
+use rskafka::chrono::DateTime;
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::Record;
@@ -37,7 +37,9 @@ pub(super) fn record() -> Record {
     ];
     let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.to_owned(), value)).into();
     let value = Some(crate::bare::body().to_vec());
-    Record { key: None, value, headers, timestamp: Utc::now() }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let timestamp = DateTime::from_timestamp_millis(since.as_millis() as i64).unwrap();
+    Record { key: None, value, headers, timestamp }
 }
 
 /// Makes the topic, with messages in it or without.
