@@ -71,23 +71,18 @@ pub(crate) fn outgoing(message: &Message, ours: Marks) -> Result<Outbound> {
     })
 }
 
-/// The message of a delivery, whoever sent it.
-///
-/// # Errors
-/// [`ErrorKind::InvalidSubject`] for a routing key that is no subject.
+/// The message of a delivery, whoever sent it; the subject is its routing key.
 pub(crate) fn incoming(
-    routing_key: &str,
+    subject: Subject,
     properties: &BasicProperties,
     body: Vec<u8>,
     trust: Trust,
-) -> Result<Inbound> {
-    let subject: Subject = routing_key.parse()?;
+) -> Inbound {
     // A foreign sender may leave out everything; without a position an id can only be made up.
     let id = properties.message_id().and_then(|id| id.parse().ok());
     let content_type =
         properties.content_type().map_or(ContentType::OctetStream, |text| text.as_str().into());
-    let mut message = Message::new(subject, body)
-        .with_id(id.unwrap_or_else(MessageId::generate))
+    let mut message = Message::identified(subject, id.unwrap_or_else(MessageId::generate), body)
         .with_content_type(content_type)
         .with_priority(properties.priority().unwrap_or_default().min(Message::MAX_PRIORITY));
     let mut marks = Marks::default();
@@ -96,7 +91,7 @@ pub(crate) fn incoming(
         delivery_count = field(fields, "x-delivery-count").unwrap_or_default();
         marks = read(fields, trust, &mut message);
     }
-    Ok(Inbound { message, marks, delivery_count })
+    Inbound { message, marks, delivery_count }
 }
 
 #[cfg(test)]
@@ -128,7 +123,8 @@ mod tests {
     }
 
     fn back(outbound: Outbound, trust: Trust) -> Inbound {
-        incoming(&outbound.routing_key, &outbound.properties, outbound.body, trust).unwrap()
+        let subject = outbound.routing_key.parse().unwrap();
+        incoming(subject, &outbound.properties, outbound.body, trust)
     }
 
     #[test]
@@ -174,7 +170,8 @@ mod tests {
         add("x-delivery-count", FieldValue::l(2));
         let mut properties = BasicProperties::default();
         properties.with_headers(fields).with_priority(200);
-        let read = incoming("events.y", &properties, b"{}".to_vec(), Trust::Others).unwrap();
+        let subject = Subject::from_static("events.y");
+        let read = incoming(subject, &properties, b"{}".to_vec(), Trust::Others);
         let headers = &read.message.headers;
         assert_eq!(headers.text("number"), Some("-5"));
         assert_eq!(headers.text("truth"), Some("true"));
@@ -183,10 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_subject_or_does_not_fit_is_refused() {
-        let properties = BasicProperties::default();
-        let error = incoming("a b", &properties, Vec::new(), Trust::Others).unwrap_err();
-        assert_eq!(*error.kind(), ErrorKind::InvalidSubject);
+    fn what_does_not_fit_is_refused() {
         let long = ContentType::Other("x".repeat(256).into());
         let message = Message::new(Subject::from_static("a"), "").with_content_type(long);
         let error = outgoing(&message, Marks::default()).unwrap_err();

@@ -47,6 +47,13 @@ impl FromStr for MessageId {
         let accepted = "1 to 128 bytes without control characters";
         let refuse =
             |reason| Error::invalid(ErrorKind::InvalidName, "message id", text, reason, accepted);
+        // Only the canonical spelling is stored as a number, so the text always survives.
+        let canonical = |uuid: &Uuid| *uuid.hyphenated().encode_lower(&mut [0; 36]) == *text;
+        if text.len() == 36
+            && let Some(uuid) = Uuid::try_parse(text).ok().filter(canonical)
+        {
+            return Ok(Self(Repr::Uuid(uuid)));
+        }
         if text.is_empty() {
             return Err(refuse("it is empty"));
         }
@@ -56,12 +63,7 @@ impl FromStr for MessageId {
         if text.chars().any(char::is_control) {
             return Err(refuse("it has a control character"));
         }
-        // Only the canonical spelling is stored as a number, so the text always survives.
-        let canonical = |uuid: &Uuid| *uuid.hyphenated().encode_lower(&mut [0; 36]) == *text;
-        Ok(Self(match Uuid::try_parse(text).ok().filter(canonical) {
-            Some(uuid) => Repr::Uuid(uuid),
-            None => Repr::Text(text.into()),
-        }))
+        Ok(Self(Repr::Text(text.into())))
     }
 }
 

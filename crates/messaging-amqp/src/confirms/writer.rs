@@ -10,7 +10,7 @@ use futures::poll;
 use messaging_core::driver::Backoff;
 use messaging_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::hearing::{Books, Hearing};
@@ -141,37 +141,32 @@ impl<P: Publication> Writer<P> {
     /// Hands over on one channel until it ends, or `true`: until all is confirmed after closing.
     async fn hand_over(&mut self, channel: &Channel, books: &Books<P>) -> bool {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = Watch::default();
+        let mut watch = Watch::new();
         let mut is_closed = false;
         loop {
-            if !self.send_waiting(channel, books).await {
+            if !self.send_waiting(channel, books, &mut watch).await {
                 return false;
             }
             if is_closed && books.tracker().unconfirmed() == 0 {
                 return true;
             }
             let is_stalled = watch.is_stalled();
+            if !is_stalled && !is_closed && self.take_some() {
+                continue;
+            }
+            let answers = watch.answers;
             tokio::select! {
                 biased;
                 () = books.ended.cancelled() => return false,
-                () = books.wait(|tracker| tracker.answers() != watch.answers), if is_stalled => {
-                    watch = Watch::default();
-                    channel.session().set_blocked(false);
+                () = books.wait(|tracker| tracker.answers() != answers), if is_stalled => {
+                    watch.goes_on(channel);
                 }
                 () = books.wait(|tracker| tracker.unconfirmed() == 0), if is_closed => {}
                 received = self.queue.recv_many(&mut batch, BATCH), if !is_stalled && !is_closed => {
                     is_closed = received == 0;
                     self.waiting.extend(batch.drain(..));
                 }
-                _ = look.tick() => {
-                    let tracker = books.tracker();
-                    if watch.look(tracker.unconfirmed(), tracker.answers()) {
-                        drop(tracker);
-                        channel.session().set_blocked(true);
-                    }
-                }
+                () = watch.look(channel, books) => {}
                 () = self.closed.cancelled(), if !is_closed && self.waiting.is_empty() => {
                     is_closed = true;
                 }
@@ -179,13 +174,27 @@ impl<P: Publication> Writer<P> {
         }
     }
 
+    /// Takes what is in the queue, without waiting; `false` if there is nothing.
+    fn take_some(&mut self) -> bool {
+        for _ in 0..BATCH {
+            let Ok(next) = self.queue.try_recv() else { break };
+            self.waiting.push_back(next);
+        }
+        !self.waiting.is_empty()
+    }
+
     /// Hands over what waits, in order; `false` if the channel ended.
-    async fn send_waiting(&mut self, channel: &Channel, books: &Books<P>) -> bool {
+    async fn send_waiting(
+        &mut self,
+        channel: &Channel,
+        books: &Books<P>,
+        watch: &mut Watch,
+    ) -> bool {
         if self.waiting.is_empty() {
             return true;
         }
         let limit = self.link.config().max_unconfirmed_bytes;
-        let now = Instant::now();
+        let mut now = Instant::now();
         while let Some(mut publication) = self.waiting.pop_front() {
             if books.ended.is_cancelled() {
                 self.waiting.push_front(publication);
@@ -213,11 +222,18 @@ impl<P: Publication> Writer<P> {
             let mut sent = pin!(channel.publish(properties, body, route));
             let sent = match poll!(&mut sent) {
                 std::task::Poll::Ready(sent) => sent.is_ok(),
-                std::task::Poll::Pending => tokio::select! {
-                    biased;
-                    sent = sent => sent.is_ok(),
-                    () = books.ended.cancelled() => false,
-                },
+                std::task::Poll::Pending => {
+                    let sent = loop {
+                        tokio::select! {
+                            biased;
+                            sent = &mut sent => break sent.is_ok(),
+                            () = books.ended.cancelled() => break false,
+                            () = watch.look(channel, books) => {}
+                        }
+                    };
+                    now = Instant::now();
+                    sent
+                }
             };
             if !sent {
                 channel.session().end("it takes no more publishes");
@@ -228,7 +244,14 @@ impl<P: Publication> Writer<P> {
                 return false;
             }
             if bytes > limit {
-                books.wait(|tracker| tracker.bytes() <= limit).await;
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = books.wait(|tracker| tracker.bytes() <= limit) => break,
+                        () = watch.look(channel, books) => {}
+                    }
+                }
+                now = Instant::now();
             }
         }
         !books.ended.is_cancelled()
@@ -251,22 +274,43 @@ async fn open<P: Publication>(
 }
 
 /// Sees that the server has stopped answering.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Watch {
+    ticks: Interval,
     answers: u64,
     silent: u32,
 }
 
 impl Watch {
-    /// Looks at the books; `true` when it has just come to a stall.
-    const fn look(&mut self, unconfirmed: usize, answers: u64) -> bool {
+    fn new() -> Self {
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, answers: 0, silent: 0 }
+    }
+
+    /// Looks at the books when it is time to, and says where the server has come to a stop.
+    async fn look<P>(&mut self, channel: &Channel, books: &Books<P>) {
+        self.ticks.tick().await;
+        let (unconfirmed, answers) = {
+            let tracker = books.tracker();
+            (tracker.unconfirmed(), tracker.answers())
+        };
         if unconfirmed == 0 || answers != self.answers {
             self.answers = answers;
-            self.silent = 0;
-            return false;
+            return self.goes_on(channel);
         }
         self.silent += 1;
-        self.silent == STALL
+        if self.silent == STALL {
+            channel.session().set_blocked(true);
+        }
+    }
+
+    /// The server answers, perhaps again.
+    fn goes_on(&mut self, channel: &Channel) {
+        if self.is_stalled() {
+            channel.session().set_blocked(false);
+        }
+        self.silent = 0;
     }
 
     const fn is_stalled(&self) -> bool {

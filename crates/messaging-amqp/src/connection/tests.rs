@@ -174,18 +174,20 @@ async fn a_request_without_an_answer_ends_the_connection_and_nothing_panics() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker; cargo xtask test starts one"]
-async fn many_channels_closed_by_the_server_cost_one_reconnect_and_no_panic() {
+async fn three_thousand_channels_closed_by_the_server_cost_some_reconnects_and_no_panic() {
     let config = server();
     let panics = panics();
     let link = open(config, Role::Consume).await;
-    for _ in 0..300 {
+    for _ in 0..3_000 {
         let session = link.session(soon()).await.unwrap();
         // The connection may end between the two.
         if let Ok((channel, _events)) = session.channel(soon()).await {
             channel.find_queue("nowhere", soon()).await.unwrap_err();
         }
     }
-    assert_eq!(link.session(soon()).await.unwrap().epoch(), 2);
+    // One for each 256, and where the connection ended between the two, that does not count.
+    let epoch = link.session(soon()).await.unwrap().epoch();
+    assert!((11..=12).contains(&epoch), "{epoch}");
     link.close(Duration::from_secs(1)).await;
     assert_eq!(panics.load(Ordering::SeqCst), 0);
 }

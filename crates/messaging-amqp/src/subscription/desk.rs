@@ -51,6 +51,14 @@ pub(super) struct Limits {
     pub(super) fetched: u16,
 }
 
+impl Limits {
+    /// How many acks are worth to be brought to the server, which has that many fewer to send before
+    /// it waits for them.
+    fn ack_batch(&self) -> usize {
+        (usize::from(self.fetched) / 16).clamp(1, 128)
+    }
+}
+
 /// How a message comes again that was not settled for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Returning {
@@ -139,6 +147,8 @@ pub(super) enum Target {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) acks: Vec<(u32, Acks)>,
+    /// Whether there are more acks, which may wait a moment for others to go with them.
+    pub(super) has_later: bool,
     pub(super) copies: Vec<Copy>,
     /// Resolved once the acks are handed over.
     pub(super) confirms: Vec<Confirm<Settled>>,
@@ -207,6 +217,8 @@ impl Desk {
             if number == SUSPECTS && state.moving > 0 {
                 continue;
             }
+            let room = prefetch.saturating_sub(state.in_hand);
+            batch.reserve(lane.ring.most_waiting().min(room));
             while state.in_hand < prefetch && state.bytes < most_bytes {
                 let tag = match in_place {
                     None => lane.ring.next_waiting(),
@@ -227,21 +239,36 @@ impl Desk {
         batch
     }
 
-    /// What is to be brought to the server now. A subscription that was left acks everything at once
-    /// in the end: the server keeps single acks back where they are many, and forgets those when the
-    /// channel closes.
-    pub(super) fn take_work(&self) -> Work {
-        let mut state = self.lock();
+    /// What is to be brought to the server now, or with what has waited long enough. A subscription
+    /// that was left acks everything at once in the end: the server keeps single acks back where they
+    /// are many, and forgets those when the channel closes.
+    pub(super) fn take_work(&self, has_waited: bool) -> Work {
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let mut work = Work::default();
         let waits = state.phase != Phase::Open && state.in_hand + state.copying > 0;
+        let all = has_waited || self.is_urgent(state);
         for (number, lane) in (0..).zip(&mut state.lanes) {
-            if lane.ring.has_acks() && !waits {
-                work.acks.push((number, lane.ring.take_acks()));
+            match lane.ring.acks() {
+                1.. if waits => {}
+                1.. if all => work.acks.push((number, lane.ring.take_acks())),
+                count if count >= self.limits.ack_batch() => {
+                    work.acks.push((number, lane.ring.take_acks()));
+                }
+                count => work.has_later |= count > 0,
             }
         }
         work.copies = std::mem::take(&mut state.copies);
         work.confirms = std::mem::take(&mut state.confirms);
         work
+    }
+
+    /// Whether acks go out at once: nobody is about to make more of them, or somebody waits for one.
+    fn is_urgent(&self, state: &State) -> bool {
+        state.in_hand == 0
+            || state.moved > 0
+            || state.phase != Phase::Open
+            || !state.confirms.is_empty()
     }
 
     /// The first time after `from` at which a message that is kept back goes out again.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use amqprs::FieldTable;
 use amqprs::channel::ConsumerMessage;
 use messaging_core::driver::{Event, Parked};
+use messaging_core::{Error, Subject};
 use tokio::time::Instant;
 
 use super::desk::Arrival;
@@ -26,6 +27,9 @@ pub(super) struct Line {
     /// Whether it was cancelled by us and everything before that has come.
     pub(super) ended: bool,
     tag: String,
+    /// The subject of the last delivery, and whether it is for this subscription: the next often
+    /// has the same.
+    last: Option<(Subject, bool)>,
 }
 
 impl Line {
@@ -41,7 +45,8 @@ impl Line {
         channel.set_prefetch(prefetch, deadline).await?;
         let consumed = channel.consume(&queue, "", false, FieldTable::new(), deadline);
         let (tag, deliveries) = consumed.await?;
-        Ok(Self { lane, epoch, queue, channel, events, deliveries, ended: false, tag })
+        let (ended, last) = (false, None);
+        Ok(Self { lane, epoch, queue, channel, events, deliveries, ended, tag, last })
     }
 
     /// Waits until the server has written something after our last acks, by consuming an empty queue for
@@ -68,34 +73,41 @@ impl Line {
         // A channel that is lost sends nothing either.
         self.channel.cancel(&self.tag, deadline).await.ok();
     }
-}
 
-/// Reads a delivery.
-pub(super) fn read(member: &Member, delivery: ConsumerMessage) -> Arrival {
-    let ConsumerMessage { deliver: Some(deliver), basic_properties, content, .. } = delivery else {
-        return Arrival { message: None, attempt: 1, returns: 0, copy: 0 };
-    };
-    let is_ours = member.ours.iter().any(|exchange| **exchange == **deliver.exchange());
-    let trust = if is_ours { Trust::Ours } else { Trust::Others };
-    let properties = basic_properties.unwrap_or_default();
-    let read =
-        wire::incoming(deliver.routing_key(), &properties, content.unwrap_or_default(), trust);
-    match read {
-        Ok(inbound) => {
-            // On 3.x the server believes a sender who writes its headers; the flag is its own.
-            let returns = match deliver.redelivered() {
-                true => u32::try_from(inbound.delivery_count).unwrap_or(u32::MAX).max(1),
-                false => 0,
-            };
-            let message = Some(inbound.message).filter(|message| member.wants(message));
-            let attempt = inbound.marks.attempts.saturating_add(1);
-            let copy = inbound.marks.copy;
-            Arrival { message: message.map(Arc::new), attempt, returns, copy }
+    /// Reads a delivery.
+    pub(super) fn read(&mut self, member: &Member, delivery: ConsumerMessage) -> Arrival {
+        let ConsumerMessage { deliver: Some(deliver), basic_properties, content, .. } = delivery
+        else {
+            return Arrival { message: None, attempt: 1, returns: 0, copy: 0 };
+        };
+        let (subject, is_wanted) = match self.subject(member, deliver.routing_key()) {
+            Ok(subject) => subject,
+            Err(error) => {
+                let reason = format!("a message of queue {}: {error}", member.source.name());
+                member.desk.tell(Event::Parked(Parked::new(reason)));
+                return Arrival { message: None, attempt: 1, returns: 0, copy: 0 };
+            }
+        };
+        let is_ours = member.ours.iter().any(|exchange| **exchange == **deliver.exchange());
+        let trust = if is_ours { Trust::Ours } else { Trust::Others };
+        let properties = basic_properties.unwrap_or_default();
+        let inbound = wire::incoming(subject, &properties, content.unwrap_or_default(), trust);
+        // On 3.x the server believes a sender who writes its headers; the flag is its own.
+        let returns = match deliver.redelivered() {
+            true => u32::try_from(inbound.delivery_count).unwrap_or(u32::MAX).max(1),
+            false => 0,
+        };
+        let message = is_wanted.then(|| Arc::new(inbound.message));
+        let attempt = inbound.marks.attempts.saturating_add(1);
+        Arrival { message, attempt, returns, copy: inbound.marks.copy }
+    }
+
+    fn subject(&mut self, member: &Member, routing_key: &str) -> Result<(Subject, bool), Error> {
+        if let Some(known) = self.last.as_ref().filter(|(subject, _)| **subject == *routing_key) {
+            return Ok(known.clone());
         }
-        Err(error) => {
-            let reason = format!("a message of queue {}: {error}", member.source.name());
-            member.desk.tell(Event::Parked(Parked::new(reason)));
-            Arrival { message: None, attempt: 1, returns: 0, copy: 0 }
-        }
+        let subject: Subject = routing_key.parse()?;
+        let is_wanted = member.wants(&subject);
+        Ok(self.last.insert((subject, is_wanted)).clone())
     }
 }

@@ -12,7 +12,7 @@ use messaging_core::{Gap, Result, SubscribeSpec};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::line::{Line, read};
+use super::line::Line;
 use super::member::{Member, Unopened};
 use crate::connection::{Link, Role};
 use crate::driver::Shared;
@@ -74,7 +74,7 @@ async fn hear(member: &Member, line: &mut Line, buffer: &Buffer) {
             return;
         }
         tag += count as u64;
-        let arrivals = deliveries.drain(..).map(|delivery| read(member, delivery));
+        let arrivals = deliveries.drain(..).map(|delivery| line.read(member, delivery));
         buffer.push(arrivals.filter_map(|arrival| {
             let token = Token { lane: 0, epoch: 0, id: 0 };
             Some(Incoming::new(arrival.message?, token))

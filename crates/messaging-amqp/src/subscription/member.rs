@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging_core::{Error, ErrorKind, Message, Patterns, Result, SubscribeSpec};
+use messaging_core::{Error, ErrorKind, Patterns, Result, Subject, SubscribeSpec};
 use tokio::time::Instant;
 
 use super::desk::{Desk, Limits, MAIN, Returning, SUSPECTS};
@@ -74,9 +74,9 @@ impl Member {
         })
     }
 
-    /// Whether a message is for this subscription.
-    pub(super) fn wants(&self, message: &Message) -> bool {
-        matches!(self.source, Source::DeadLetters { .. }) || self.patterns.matches(&message.subject)
+    /// Whether messages of a subject are for this subscription.
+    pub(super) fn wants(&self, subject: &Subject) -> bool {
+        matches!(self.source, Source::DeadLetters { .. }) || self.patterns.matches(subject)
     }
 
     /// Declares everything and consumes it.

@@ -103,6 +103,12 @@ impl Ring {
         usize::try_from(tag.checked_sub(self.first)?).ok()
     }
 
+    /// How many deliveries may wait, at most.
+    pub(super) fn most_waiting(&self) -> usize {
+        let end = self.first + self.slots.len() as u64;
+        usize::try_from(end.saturating_sub(self.next)).unwrap_or_default()
+    }
+
     /// The next delivery that waits, which is no longer looked at after this.
     pub(super) fn next_waiting(&mut self) -> Option<u64> {
         loop {
@@ -126,9 +132,9 @@ impl Ring {
         }
     }
 
-    /// Whether something is to be acked.
-    pub(super) fn has_acks(&self) -> bool {
-        !self.done.is_empty()
+    /// How many are to be acked.
+    pub(super) const fn acks(&self) -> usize {
+        self.done.len()
     }
 
     /// What is to be acked, which counts as acked from then on. What is done at the front goes with
@@ -155,7 +161,12 @@ impl Ring {
                 slot.acked();
             }
         }
-        acks.single = rest;
+        if rest.is_empty() {
+            // Its room is used again.
+            self.done = rest;
+        } else {
+            acks.single = rest;
+        }
         acks
     }
 

@@ -27,6 +27,9 @@ const BATCH: usize = 512;
 /// How long leaving in order may take once nothing is in hand.
 const LEAVING: Duration = Duration::from_secs(5);
 
+/// How long an ack waits for others where a handful more can be expected.
+const LINGER: Duration = Duration::from_millis(1);
+
 /// How often it is looked for what stands too long, at most.
 const EXPIRING: Duration = Duration::from_millis(500);
 
@@ -92,9 +95,16 @@ impl Task {
         let mut leaving = false;
         // When due messages and those that stand too long were looked at last.
         let mut looked = Instant::now();
+        // Until when acks wait for others.
+        let mut lingers: Option<Instant> = None;
         loop {
             let desk = &member.desk;
-            flush(member, lines, copies, desk.take_work()).await;
+            let work = desk.take_work(lingers.is_some_and(|until| until <= looked));
+            lingers = match work.has_later {
+                true => lingers.filter(|it| *it > looked).or_else(|| Some(Instant::now() + LINGER)),
+                false => None,
+            };
+            flush(member, lines, copies, work).await;
             desk.flushed();
             if desk.has_left() {
                 if !std::mem::replace(&mut leaving, true) && !member.source.is_ordered() {
@@ -107,7 +117,7 @@ impl Task {
                 }
             }
             let expiry = desk.oldest().map(|at| (at + limit).max(looked + EXPIRING));
-            let due = [desk.next_due(looked), expiry].into_iter().flatten().min();
+            let due = [desk.next_due(looked), expiry, lingers].into_iter().flatten().min();
             let (main, rest) = match lines.split_first_mut() {
                 Some((main, rest)) => (main, rest.first_mut()),
                 None => return End::Lost,
@@ -121,7 +131,7 @@ impl Task {
                 }
                 (lane, received) = receive(main, rest, &mut buffer, leaving) => match received {
                     Received::Deliveries => {
-                        if let Some(line) = lines.iter().find(|line| line.lane == lane) {
+                        if let Some(line) = lines.iter_mut().find(|line| line.lane == lane) {
                             take_in(member, line, &mut buffer);
                         }
                     }
@@ -276,7 +286,7 @@ async fn meanwhile<T>(
     loop {
         let desk = &member.desk;
         // There is no channel to ack over.
-        copies.extend(desk.take_work().copies.into_iter().map(|copy| begin(member, copy)));
+        copies.extend(desk.take_work(true).copies.into_iter().map(|copy| begin(member, copy)));
         if desk.has_left() && copies.is_empty() {
             return None;
         }

@@ -51,6 +51,9 @@ pub(crate) struct Ended {
 const DRAIN: Duration = Duration::from_secs(180);
 const QUIET: Duration = Duration::from_secs(10);
 
+/// How long connecting and reading the dead letters may take beside that.
+const LOOKING: Duration = Duration::from_secs(120);
+
 /// The least time for what is around a fault.
 const SHARE: Duration = Duration::from_millis(1_500);
 
@@ -170,7 +173,10 @@ async fn drain(publishers: Vec<Child>, crew: &mut Crew) -> Result<(), String> {
     crew.ledger.note(What::Draining);
     crew.gather().await?;
     let inspector = crew.inspector(QUIET, DRAIN)?;
-    let (status, last) = inspector.ended().await.map_err(|error| format!("inspector: {error}"))?;
+    // It knows its own limit; what it needs beside that, it needs for a broker that answers.
+    let ended = timeout(DRAIN + LOOKING, inspector.ended()).await;
+    let ended = ended.map_err(|_| "the inspector did not come to an end".to_owned())?;
+    let (status, last) = ended.map_err(|error| format!("inspector: {error}"))?;
     if !status.success() {
         return Err(format!("inspector: {status}: {last}"));
     }

@@ -32,6 +32,9 @@ pub(crate) struct Server {
     process: Pid,
 }
 
+/// How long a server may take to answer; whoever starts one gives up before.
+const STARTING: Duration = Duration::from_secs(300);
+
 /// How long brokers may take to be whole again.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -137,13 +140,18 @@ impl Site {
 
     /// Waits until a server answers its own protocol, and tells when that was.
     pub(crate) async fn answers(&self, server: &Server) -> Result<u64, String> {
-        loop {
-            let node = server.node.clone();
-            if self.with(move |brokers| brokers.state(&node)).await? == State::Up {
-                return Ok(clock::now());
+        let answers = async {
+            loop {
+                let node = server.node.clone();
+                if self.with(move |brokers| brokers.state(&node)).await? == State::Up {
+                    return Ok(clock::now());
+                }
+                sleep(Duration::from_millis(2)).await;
             }
-            sleep(Duration::from_millis(2)).await;
-        }
+        };
+        let in_time = tokio::time::timeout(STARTING, answers).await;
+        let (node, limit) = (&server.node, STARTING.as_secs());
+        in_time.map_err(|_| format!("{node} does not answer after {limit} s"))?
     }
 
     /// Makes a fault that only this backend has, and tells when it was over.

@@ -70,7 +70,7 @@ impl Desk {
         state.phase != Phase::Open
             && state.in_hand == 0
             && state.copying == 0
-            && !state.lanes.iter().any(|lane| lane.ring.has_acks())
+            && !state.lanes.iter().any(|lane| lane.ring.acks() > 0)
     }
 }
 

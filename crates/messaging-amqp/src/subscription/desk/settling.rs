@@ -54,7 +54,7 @@ impl Desk {
         let Some(slot) = lane.ring.get(tag).filter(|slot| slot.state == SlotState::InHand) else {
             return Err(settle);
         };
-        let known = lane.ring.has_acks() || !state.copies.is_empty();
+        let known = lane.ring.acks() > 0 || !state.copies.is_empty();
         state.in_hand -= 1;
         state.bytes -= slot.bytes();
         if slot.alias.is_some() && settle.how == Settlement::Ack {
@@ -64,8 +64,8 @@ impl Desk {
         if state.stalled || matches!(self.returning, Returning::InPlace { .. }) {
             state.wake();
         }
-        let lefts = state.phase != Phase::Open;
-        Ok(!known || lefts)
+        let acks = state.lanes.get(number as usize).map_or(0, |lane| lane.ring.acks());
+        Ok(!known || self.is_urgent(state) || acks == self.limits.ack_batch())
     }
 
     /// Does what a settlement says with a delivery that was in hand.

@@ -53,7 +53,7 @@ fn done(copy: &Copy) -> Copied {
 }
 
 fn acks(desk: &Desk) -> Vec<(u32, Acks)> {
-    desk.take_work().acks
+    desk.take_work(true).acks
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_original_is_acked_once_its_copy_is_confirmed() {
     let held = take(&desk);
     let after = Duration::from_secs(1);
     desk.settle(Settle::new(held[0].token, Settlement::Retry { after })).unwrap();
-    let mut work = desk.take_work();
+    let mut work = desk.take_work(true);
     assert!(work.acks.is_empty());
     let copy = work.copies.pop().unwrap();
     assert_eq!((&copy.to, copy.attempt), (&Target::Tier(after), 2));
@@ -94,10 +94,10 @@ fn what_comes_back_after_an_outage_is_where_it_was() {
     desk.settle(Settle::new(held[0].token, Settlement::Ack)).unwrap();
     let after = Duration::ZERO;
     desk.settle(Settle::new(held[2].token, Settlement::Retry { after })).unwrap();
-    assert!(desk.take_work().copies.is_empty(), "another member may have it");
+    assert!(desk.take_work(true).copies.is_empty(), "another member may have it");
     arrive(&desk, &["acked", "held", "retried", "waiting"], 1);
     assert_eq!(shown(&take(&desk)), of(&[("waiting", 1)]), "nothing failed");
-    let mut work = desk.take_work();
+    let mut work = desk.take_work(true);
     assert_eq!(work.acks, [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
     let copy = work.copies.pop().unwrap();
     assert_eq!((&copy.to, copy.attempt), (&Target::Group, 2));
@@ -112,10 +112,10 @@ fn a_copy_that_was_on_its_way_is_made_once() {
     arrive(&desk, &["a"], 0);
     let held = take(&desk);
     desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
-    let copy = desk.take_work().copies.pop().unwrap();
+    let copy = desk.take_work(true).copies.pop().unwrap();
     desk.disconnected(MAIN);
     arrive(&desk, &["a"], 1);
-    assert!(take(&desk).is_empty() && desk.take_work().copies.is_empty());
+    assert!(take(&desk).is_empty() && desk.take_work(true).copies.is_empty());
     desk.copied(done(&copy));
     assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
 }
@@ -126,7 +126,7 @@ fn a_retry_that_comes_back_from_another_member_is_not_its_acked_original() {
     arrive(&desk, &["a"], 0);
     let held = take(&desk);
     desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
-    let copy = desk.take_work().copies.pop().unwrap();
+    let copy = desk.take_work(true).copies.pop().unwrap();
     desk.copied(done(&copy));
     assert_eq!(acks(&desk).len(), 1);
     desk.disconnected(MAIN);
@@ -142,7 +142,7 @@ fn what_others_returned_counts_and_is_tried_alone_the_second_time() {
     arrive(&desk, &["once"], 1);
     arrive(&desk, &["twice"], 2);
     assert_eq!(shown(&take(&desk)), of(&[("once", 2)]));
-    let copy = desk.take_work().copies.pop().unwrap();
+    let copy = desk.take_work(true).copies.pop().unwrap();
     assert_eq!((&copy.to, copy.attempt), (&Target::Suspects, 3));
     desk.arrived(SUSPECTS, 0, vec![Arrival { attempt: 3, ..arrival("twice", 1) }]);
     desk.copied(done(&copy));
@@ -158,7 +158,7 @@ fn leaving_gives_back_what_nobody_started_and_waits_for_the_rest() {
     arrive(&desk, &["held", "waiting"], 0);
     let held = take(&desk);
     desk.leave();
-    let copy = desk.take_work().copies.pop().unwrap();
+    let copy = desk.take_work(true).copies.pop().unwrap();
     assert_eq!(
         (&copy.to, copy.attempt, &copy.message.body[..]),
         (&Target::Group, 1, &b"waiting"[..])
@@ -186,7 +186,7 @@ fn an_ordered_group_keeps_what_is_behind_a_retry() {
     assert_eq!(shown(&again), of(&[("a1", 2)]));
     desk.settle(Settle::new(again[0].token, Settlement::Ack)).unwrap();
     assert_eq!(shown(&take(&desk)), of(&[("a2", 1)]));
-    assert!(desk.take_work().copies.is_empty());
+    assert!(desk.take_work(true).copies.is_empty());
 }
 
 #[test]
@@ -242,8 +242,32 @@ async fn what_the_server_would_soon_take_is_ended_before() {
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(desk.expire(Duration::from_secs(61)).taken, 0);
     assert_eq!(desk.expire(Duration::from_secs(60)).taken, 1);
-    let copies = desk.take_work().copies;
+    let copies = desk.take_work(true).copies;
     let shown: Vec<_> = copies.iter().map(|copy| (&copy.message.body[..], copy.attempt)).collect();
     assert_eq!(shown, [(&b"held"[..], 2), (b"waiting", 1)]);
     assert!(desk.settle(Settle::new(held[0].token, Settlement::Ack)).is_err());
+}
+
+#[test]
+fn acks_wait_for_others_where_many_can_follow_but_for_nothing_else() {
+    let limits = Limits { prefetch: NonZeroU32::new(64).unwrap(), bytes: None, fetched: 64 };
+    let desk = Desk::new(2, limits, BY_COPY);
+    arrive(&desk, &["a", "b", "c", "d", "e", "f", "g", "h"], 0);
+    let held = take(&desk);
+    let ack = |which: std::ops::Range<usize>| {
+        for one in &held[which] {
+            desk.settle(Settle::new(one.token, Settlement::Ack)).unwrap();
+        }
+    };
+    let up_to = |tag, multiple| vec![(MAIN, Acks { up_to: Some((tag, multiple)), single: vec![] })];
+    ack(0..1);
+    let work = desk.take_work(false);
+    assert!(work.acks.is_empty() && work.has_later);
+    ack(1..4);
+    assert_eq!(desk.take_work(false).acks, up_to(4, true), "enough");
+    ack(4..5);
+    assert_eq!(desk.take_work(true).acks, up_to(5, false), "it has waited");
+    ack(5..8);
+    assert_eq!(desk.take_work(false).acks, up_to(8, true), "nothing is in hand that could follow");
+    assert!(!desk.take_work(false).has_later);
 }

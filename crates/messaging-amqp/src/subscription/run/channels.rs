@@ -8,7 +8,7 @@ use amqprs::channel::ConsumerMessage;
 use tokio::time::{Instant, timeout};
 
 use super::super::desk::{MAIN, SUSPECTS};
-use super::super::line::{Line, read};
+use super::super::line::Line;
 use super::super::member::Member;
 use super::{BATCH, End};
 use crate::connection::ChannelEvent;
@@ -73,8 +73,8 @@ async fn why(line: &mut Line) -> End {
     End::Lost
 }
 
-pub(super) fn take_in(member: &Member, line: &Line, buffer: &mut Vec<ConsumerMessage>) {
-    let arrivals = buffer.drain(..).map(|delivery| read(member, delivery)).collect();
+pub(super) fn take_in(member: &Member, line: &mut Line, buffer: &mut Vec<ConsumerMessage>) {
+    let arrivals = buffer.drain(..).map(|delivery| line.read(member, delivery)).collect();
     member.desk.arrived(line.lane, line.epoch, arrivals);
 }
 
