@@ -11,6 +11,7 @@
 //! | V5 | (counted only) what became of publishes with an unknown outcome |
 //! | V6 | messages of a key delivered in another order than they were published |
 //! | V7 | a message handled twice without a reason |
+//! | V8 | two owners of a lane at once, or work of an earlier owner that counted |
 //! | V9 | losses that an at-most-once subscription did not report in time, or reported and did not have |
 //! | V10 | a call without an end, no work after a fault, silence while messages wait |
 //! | V11 | a process that takes or logs more than it may |
@@ -37,11 +38,11 @@ mod report;
 mod rules;
 mod secret;
 
-pub use self::history::{End, Event, Fate, History, Id, Outcome, What};
+pub use self::history::{End, Event, Fate, History, Id, Outcome, Tenure, What};
 use self::index::Index;
 pub use self::recorder::Recorder;
 use self::report::Findings;
-pub use self::report::{Finding, Recovery, Report, Verdict};
+pub use self::report::{Finding, HandOver, Recovery, Report, Verdict};
 
 /// What the run was promised beyond the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Promise {
     pub settling: u64,
     /// How many messages a subscription may handle twice for each fault.
     pub duplicates_per_fault: u64,
+    /// How long after a lane has a new owner handlers of the old one may begin, in nanoseconds.
+    pub fencing_grace: u64,
     /// How many more messages than were missing a gap may report.
     pub gap_slack: u64,
     /// How long a publish may take, in nanoseconds.
@@ -70,11 +73,12 @@ pub struct Promise {
 }
 
 impl Default for Promise {
-    /// Effects for ten seconds, exact gaps; everything else as long and as much as it takes.
+    /// Effects for ten seconds, exact gaps and fences; everything else as long and as much as it takes.
     fn default() -> Self {
         Self {
             settling: 10_000_000_000,
             duplicates_per_fault: u64::MAX,
+            fencing_grace: 0,
             gap_slack: 0,
             deadline: u64::MAX,
             recovery: u64::MAX,

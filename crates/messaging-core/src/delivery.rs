@@ -22,6 +22,7 @@ pub struct Received<T> {
     payload: T,
     message: Arc<Message>,
     attempt: u32,
+    epoch: u32,
     position: Option<Position>,
     stored_at: Option<SystemTime>,
     is_dead_letter: bool,
@@ -29,8 +30,9 @@ pub struct Received<T> {
 
 impl<T> Received<T> {
     pub(crate) fn new(payload: T, incoming: Incoming, is_dead_letter: bool) -> Self {
-        let Incoming { message, attempt, position, stored_at, .. } = incoming;
-        Self { payload, message, attempt, position, stored_at, is_dead_letter }
+        let Incoming { message, token, attempt, position, stored_at, .. } = incoming;
+        let epoch = token.epoch;
+        Self { payload, message, attempt, epoch, position, stored_at, is_dead_letter }
     }
 
     /// The message: subject, id, key, headers, body.
@@ -47,6 +49,14 @@ impl<T> Received<T> {
     #[must_use]
     pub const fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// The epoch of the lane that it came from, which grows when the lane is lost. In an ordered
+    /// group on Kafka it counts for the whole group: of two owners of a partition, the later one has
+    /// the higher epoch, so that what the earlier one still writes can be told from it.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Where the stream keeps it, on backends with positions.

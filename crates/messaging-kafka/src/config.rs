@@ -40,7 +40,7 @@ pub struct KafkaConfig {
     pub timeout: Duration,
     /// After what silence the coordinator gives a member's partitions to others.
     pub session_timeout: Duration,
-    /// How often a member says that it is alive.
+    /// How often a member says that it is alive, and so how soon it learns that partitions are to move.
     pub heartbeat: Duration,
     /// How long a broker holds a fetch back that finds nothing.
     pub max_wait: Duration,
@@ -159,7 +159,7 @@ impl Default for KafkaConfig {
             write_path: WritePath::default(),
             timeout: Duration::from_secs(5),
             session_timeout: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(3),
+            heartbeat: Duration::from_millis(500),
             max_wait: Duration::from_millis(500),
             commit_interval: Duration::from_secs(5),
             instance: None,

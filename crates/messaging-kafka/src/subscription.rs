@@ -136,7 +136,7 @@ async fn add(member: &Member, partitions: Partitions, start: Start) -> Result<()
         opened.push((partition, Resume::at(at)));
     }
     let places = partitions.iter().filter_map(|partition| member.place(partition.clone()));
-    let new = member.desk.assign(places.collect());
+    let new = member.desk.assign(places.collect(), 0);
     let epoch = |partition| new.iter().find(|(known, _)| known == partition).map(|new| new.1);
     let opened = opened
         .into_iter()

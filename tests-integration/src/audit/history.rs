@@ -72,6 +72,9 @@ pub enum What {
         id: Id,
         /// A digest of its body, as it arrived.
         digest: u64,
+        /// Whose its lane was, where lanes have owners.
+        #[serde(default)]
+        tenure: Option<Tenure>,
     },
     /// A handler has ended.
     Handled {
@@ -81,6 +84,9 @@ pub enum What {
         id: Id,
         /// How.
         end: End,
+        /// That of its delivery.
+        #[serde(default)]
+        tenure: Option<Tenure>,
     },
     /// An ack is about to be called.
     Acking {
@@ -144,6 +150,17 @@ pub enum What {
         /// What.
         line: String,
     },
+}
+
+/// Somebody's ownership of a lane, as that owner knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tenure {
+    /// The lane.
+    pub lane: u32,
+    /// Grows from one owner to the next.
+    pub epoch: u32,
+    /// The owner: a process, another one after a restart.
+    pub owner: u32,
 }
 
 /// What a publish returned.

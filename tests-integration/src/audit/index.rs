@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use messaging::{Patterns, Subject};
 
-use super::history::{End, Event, Fate, History, Id, Outcome, What};
+use super::history::{End, Event, Fate, History, Id, Outcome, Tenure, What};
 
 /// A history, arranged.
 #[derive(Debug, Default)]
@@ -66,10 +66,28 @@ pub(super) struct Subscription {
     since: u64,
     until: Option<u64>,
     pub(super) stories: BTreeMap<Id, Story>,
+    /// When handlers began and ended where lanes have owners, in order.
+    pub(super) work: Vec<Work>,
     /// When it got something, in order.
     pub(super) delivered: Vec<u64>,
     /// When it was told that it missed messages, in order, and how many where it was said.
     pub(super) gaps: Vec<(u64, Option<u64>)>,
+}
+
+/// A step of a handler whose lane has an owner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) at: u64,
+    pub(super) id: Id,
+    pub(super) tenure: Tenure,
+    pub(super) step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Began,
+    Succeeded,
+    Failed,
 }
 
 /// What one subscription did with one message.
@@ -139,11 +157,14 @@ impl Index {
             What::Unsubscribed { subscription } => {
                 self.subscriptions.entry(subscription.clone()).or_default().until = Some(at);
             }
-            What::Delivered { subscription, id, digest } => {
+            What::Delivered { subscription, id, digest, tenure } => {
+                self.work(at, subscription, *id, *tenure, Step::Began);
                 self.story(subscription, *id).deliveries.push((at, *digest));
                 self.subscriptions.entry(subscription.clone()).or_default().delivered.push(at);
             }
-            What::Handled { subscription, id, end } => {
+            What::Handled { subscription, id, end, tenure } => {
+                let step = if *end == End::Ok { Step::Succeeded } else { Step::Failed };
+                self.work(at, subscription, *id, *tenure, step);
                 if *end == End::Ok {
                     self.story(subscription, *id).successes.push(at);
                 }
@@ -180,6 +201,12 @@ impl Index {
                 self.processes.entry(process.clone()).or_default().lines.push(line.clone());
             }
         }
+    }
+
+    fn work(&mut self, at: u64, subscription: &str, id: Id, tenure: Option<Tenure>, step: Step) {
+        let Some(tenure) = tenure else { return };
+        let entry = self.subscriptions.entry(subscription.to_owned()).or_default();
+        entry.work.push(Work { at, id, tenure, step });
     }
 
     fn story(&mut self, subscription: &str, id: Id) -> &mut Story {

@@ -51,12 +51,14 @@ impl Recorder {
 
     /// A message is about to be handled.
     pub fn delivered(&self, subscription: &str, id: Id, digest: u64) {
-        self.record(What::Delivered { subscription: subscription.to_owned(), id, digest });
+        let subscription = subscription.to_owned();
+        self.record(What::Delivered { subscription, id, digest, tenure: None });
     }
 
     /// A handler has ended.
     pub fn handled(&self, subscription: &str, id: Id, end: End) {
-        self.record(What::Handled { subscription: subscription.to_owned(), id, end });
+        let subscription = subscription.to_owned();
+        self.record(What::Handled { subscription, id, end, tenure: None });
     }
 
     /// An ack is about to be called.

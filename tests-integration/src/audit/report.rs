@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::history::{Event, History, Id};
 use super::index::Index;
-use super::rules::{duplicates, gaps, liveness, lost, order, unknown};
+use super::rules::{duplicates, fencing, gaps, liveness, lost, order, unknown};
 
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,11 @@ pub struct Report {
     pub gaps: u64,
     /// Messages of ordered subscriptions that had one before them.
     pub order_checked: u64,
+    /// The longest time after a lane had a new owner at which the old one still worked on it, in
+    /// nanoseconds.
+    pub overlap: u64,
+    /// Every time a lane went from one owner to another.
+    pub hand_overs: Vec<HandOver>,
     /// What came first after each fault.
     pub recoveries: Vec<Recovery>,
     /// The first of each rule, each with what happened to its message.
@@ -40,12 +45,23 @@ pub struct Report {
 pub struct Recovery {
     /// The fault's name.
     pub fault: String,
+    /// When it began.
+    pub began: u64,
     /// When it had ended.
     pub ended: Option<u64>,
     /// The first confirmed publish since then.
     pub confirmed: Option<u64>,
     /// When every at-least-once subscription had got something since then.
     pub delivered: Option<u64>,
+}
+
+/// A lane went from one owner to another, in nanoseconds of the history's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HandOver {
+    /// When the old owner's last handler began or ended.
+    pub from: u64,
+    /// When the new owner's first handler began.
+    pub to: u64,
 }
 
 impl Recovery {
@@ -137,6 +153,8 @@ impl<'a> Findings<'a> {
             missed: gaps::count(index),
             gaps: index.subscriptions.values().map(|s| s.gaps.len() as u64).sum(),
             order_checked: order::count(index),
+            overlap: fencing::overlap(index),
+            hand_overs: fencing::hand_overs(index),
             recoveries: liveness::recoveries(index),
             findings: findings.collect(),
         }

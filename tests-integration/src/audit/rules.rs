@@ -2,6 +2,7 @@
 
 mod conservation;
 pub(super) mod duplicates;
+pub(super) mod fencing;
 pub(super) mod gaps;
 mod ghosts;
 pub(super) mod liveness;
@@ -21,13 +22,14 @@ use super::report::Findings;
 type Check = fn(&Index, &Promise, &mut Findings<'_>);
 
 /// Every rule that can be broken.
-pub(super) const ALL: [Check; 11] = [
+pub(super) const ALL: [Check; 12] = [
     lost::check,
     premature::check,
     phantoms::check,
     ghosts::check,
     order::check,
     duplicates::check,
+    fencing::check,
     gaps::check,
     liveness::check,
     resources::check,

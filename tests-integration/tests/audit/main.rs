@@ -47,7 +47,8 @@ fn a_phantom_and_a_changed_body_are_found() {
     consumer().deliver(7).breaks(&["V3"]);
     let mut changed = consumer();
     changed.publish(1, Outcome::Ok);
-    changed.add(What::Delivered { subscription: SUB.to_owned(), id: id(1), digest: 99 });
+    let subscription = SUB.to_owned();
+    changed.add(What::Delivered { subscription, id: id(1), digest: 99, tenure: None });
     changed.end(1, End::Ok).breaks(&["V3"]);
 }
 
@@ -105,6 +106,34 @@ fn a_fault_explains_only_so_many_duplicates() {
     story.0.rotate_right(2);
     story.0.iter_mut().zip(0..).for_each(|(event, at)| event.at = at);
     assert_eq!(audit(&History(story.0), &promise).count("V7"), 0);
+}
+
+#[test]
+fn work_of_an_owner_who_was_replaced_is_found() {
+    let two = |mut story: Story| {
+        story.publish(1, Outcome::Ok).publish(2, Outcome::Ok);
+        story
+    };
+    // In order, from one owner to the next.
+    two(consumer()).begin(1, 1, 7).succeed(1, 1, 7).begin(2, 2, 8).succeed(2, 2, 8).holds();
+    // The old one begins another after it was replaced, even where the new one does it again.
+    let mut zombie = two(consumer());
+    zombie.begin(1, 2, 8).succeed(1, 2, 8).begin(2, 1, 7).begin(2, 2, 8).succeed(2, 2, 8);
+    zombie.breaks(&["V8"]);
+    let promise = Promise { fencing_grace: 2, ..Promise::default() };
+    assert_eq!(audit(&History(zombie.0), &promise).count("V8"), 0);
+    // Two in one epoch.
+    two(consumer()).begin(1, 1, 7).succeed(1, 1, 7).begin(2, 1, 8).succeed(2, 1, 8).breaks(&["V8"]);
+    // What the old one began before it was replaced is no settlement any more.
+    let taken_over = |mut story: Story| {
+        story.begin(1, 1, 7).begin(2, 2, 8).succeed(2, 2, 8).succeed(1, 1, 7);
+        story
+    };
+    taken_over(two(consumer())).breaks(&["V8"]);
+    let mut again = taken_over(two(consumer()));
+    again.fault(true).begin(1, 2, 8).succeed(1, 2, 8).fault(false).holds();
+    let report = audit(&History(again.0), &Promise::default());
+    assert_eq!((report.overlap, report.hand_overs.len()), (2, 1));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use tests_integration::audit::{
-    End, Event, Fate, History, Id, Outcome, Promise, Verdict, What, audit,
+    End, Event, Fate, History, Id, Outcome, Promise, Tenure, Verdict, What, audit,
 };
 
 /// A history under construction; each event has the next tick of the clock.
@@ -41,11 +41,28 @@ impl Story {
     }
 
     pub(crate) fn deliver(&mut self, n: u64) -> &mut Self {
-        self.add(What::Delivered { subscription: SUB.to_owned(), id: id(n), digest: n })
+        self.add(What::Delivered {
+            subscription: SUB.to_owned(),
+            id: id(n),
+            digest: n,
+            tenure: None,
+        })
     }
 
     pub(crate) fn end(&mut self, n: u64, end: End) -> &mut Self {
-        self.add(What::Handled { subscription: SUB.to_owned(), id: id(n), end })
+        self.add(What::Handled { subscription: SUB.to_owned(), id: id(n), end, tenure: None })
+    }
+
+    /// `deliver`, by an owner of lane 0 in an epoch.
+    pub(crate) fn begin(&mut self, n: u64, epoch: u32, owner: u32) -> &mut Self {
+        let (subscription, tenure) = (SUB.to_owned(), Some(Tenure { lane: 0, epoch, owner }));
+        self.add(What::Delivered { subscription, id: id(n), digest: n, tenure })
+    }
+
+    /// A success of what an owner began.
+    pub(crate) fn succeed(&mut self, n: u64, epoch: u32, owner: u32) -> &mut Self {
+        let (subscription, tenure) = (SUB.to_owned(), Some(Tenure { lane: 0, epoch, owner }));
+        self.add(What::Handled { subscription, id: id(n), end: End::Ok, tenure })
     }
 
     pub(crate) fn handle(&mut self, n: u64) -> &mut Self {

@@ -148,7 +148,9 @@ impl Keeper {
     fn assigned(&mut self, partitions: Partitions) {
         let member = &self.member;
         let places = partitions.into_iter().filter_map(|partition| member.place(partition));
-        let new = member.desk.assign(places.collect());
+        let generation =
+            self.machine.identity().map_or(0, |(generation, _)| generation.unsigned_abs());
+        let new = member.desk.assign(places.collect(), generation);
         if !new.is_empty() && !self.leaving {
             self.opening += 1;
             let member = Arc::clone(member);

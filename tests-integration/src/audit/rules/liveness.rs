@@ -41,6 +41,7 @@ pub(in super::super) fn recoveries(index: &Index) -> Vec<Recovery> {
             let delivered = delivered.map(|s| first_since(&s.delivered, since));
             Recovery {
                 fault: fault.name.clone(),
+                began: fault.began,
                 ended: fault.ended,
                 confirmed: first_since(&index.confirmations, since),
                 // The slowest subscription counts.

@@ -4,7 +4,7 @@
 //! backend says which node they meet, carries out those that only it has, and reads back what its
 //! own tools find. Another backend is a file here and a line in [`ALL`].
 
-mod kafka;
+pub(crate) mod kafka;
 mod rabbitmq;
 mod redis;
 
@@ -18,7 +18,7 @@ use xtask::brokers::{self, Brokers, Options};
 
 use crate::dice::Dice;
 use crate::faults::{Fault, Kind};
-use crate::group::Group;
+use crate::group::{Group, PREFETCH};
 use crate::identity::Identity;
 use crate::role::Control;
 
@@ -46,6 +46,21 @@ pub(crate) trait Backend: Debug + Sync {
     /// The options of the brokers, or why that makes no sense. `options` is what the command line
     /// says of nodes and versions.
     fn options(&self, wish: &Wish, options: Options) -> Result<Options, String>;
+
+    /// What the processes find in their environment beside where the brokers are.
+    fn env(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Whether lanes of an ordered group have owners whose epochs grow from one to the next.
+    fn fences(&self) -> bool {
+        false
+    }
+
+    /// How many messages one member may handle again after a fault.
+    fn in_hand(&self) -> u64 {
+        PREFETCH.into()
+    }
 
     /// How long such a fault takes beside its own duration, so that messages are left for those
     /// that follow.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::child::Child;
 use crate::consumer::Consumer;
@@ -22,6 +22,8 @@ pub(crate) struct Crew {
     pub(crate) groups: &'static [Group],
     pub(crate) identity: Identity,
     pub(crate) control: Option<Control>,
+    /// Whether lanes have owners that say since when.
+    fenced: bool,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) places: Vec<Place>,
     /// The number of the next process.
@@ -49,10 +51,11 @@ impl Crew {
         groups: &'static [Group],
         identity: Identity,
         control: Option<Control>,
+        fenced: bool,
         env: Vec<(String, String)>,
     ) -> Self {
         let (places, troubles) = (Vec::new(), Vec::new());
-        Self { ledger, groups, identity, control, env, places, next: 0, troubles }
+        Self { ledger, groups, identity, control, fenced, env, places, next: 0, troubles }
     }
 
     /// Starts every consumer and waits until all are subscribed.
@@ -102,6 +105,26 @@ impl Crew {
         self.ready(member).await
     }
 
+    /// Ends the process of a place in order, while a new one takes the place some time later, and
+    /// waits for both.
+    pub(crate) async fn restart(&mut self, place: usize, later: Duration) -> Result<(), String> {
+        let Some((group, number)) = self.places.get(place).map(|it| (it.group, it.number)) else {
+            return Ok(());
+        };
+        if let Some(place) = self.places.get_mut(place) {
+            let told = place.child.order(Order::End).await;
+            told.map_err(|error| format!("{}: {error}", place.name()))?;
+        }
+        sleep(later).await;
+        let child = self.consumer(group, number)?;
+        let member = child.member;
+        if let Some(place) = self.places.get_mut(place) {
+            let (name, old) = (place.name(), std::mem::replace(&mut place.child, child));
+            self.end(&name, old).await?;
+        }
+        self.ready(member).await
+    }
+
     /// Ends every consumer in order; who does not end is killed.
     pub(crate) async fn dismiss(&mut self) -> Result<(), String> {
         for place in &mut self.places {
@@ -136,7 +159,10 @@ impl Crew {
         let (identity, control) = (self.identity, self.control);
         let role = match group.is_lossy() {
             true => Role::Listener(Listener { identity, control }),
-            false => Role::Consumer(Consumer { identity, group, control }),
+            false => {
+                let fenced = self.fenced && group.is_ordered();
+                Role::Consumer(Consumer { identity, group, number, control, fenced })
+            }
         };
         self.start(&format!("{}-{number}", group.name()), &role)
     }

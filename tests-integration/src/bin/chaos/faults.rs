@@ -21,8 +21,12 @@ pub(crate) enum Kind {
     ListenerCut,
     /// SIGKILL of the server that leads, which comes back after another one has taken over
     Failover,
+    /// SIGKILL of the server that coordinates a group, which comes back after another one does
+    CoordinatorKill,
     /// SIGKILL of a consumer, in whose place a new one starts
     ConsumerKill,
+    /// A consumer ends in order, and a new one takes its place
+    ConsumerRestart,
     /// SIGSTOP of a consumer, then SIGCONT
     ConsumerPause,
     /// Every connection is reset
@@ -46,6 +50,8 @@ impl Kind {
             Self::ListenerCut => "listener-cut",
             Self::Failover => "failover",
             Self::ConsumerKill => "consumer-kill",
+            Self::ConsumerRestart => "consumer-restart",
+            Self::CoordinatorKill => "coordinator-kill",
             Self::ConsumerPause => "consumer-pause",
             Self::Reset => "reset",
             Self::HalfOpen => "half-open",
@@ -68,7 +74,7 @@ impl Kind {
 
     /// Whether it meets one consumer only.
     pub(crate) const fn is_of_consumer(self) -> bool {
-        matches!(self, Self::ConsumerKill | Self::ConsumerPause)
+        matches!(self, Self::ConsumerKill | Self::ConsumerRestart | Self::ConsumerPause)
     }
 
     /// Whether it meets a server itself.
@@ -78,14 +84,16 @@ impl Kind {
 
     /// Whether a server ends without warning.
     pub(crate) const fn is_server_kill(self) -> bool {
-        matches!(self, Self::ServerKill | Self::Failover)
+        matches!(self, Self::ServerKill | Self::Failover | Self::CoordinatorKill)
     }
 
     /// How long it lasts.
     fn duration(self, dice: &mut Dice) -> Duration {
         match self {
-            Self::ServerKill | Self::ServerRestart | Self::Failover => dice.millis(0, 1_500),
-            Self::ConsumerKill => dice.millis(0, 500),
+            Self::ServerKill | Self::ServerRestart | Self::Failover | Self::CoordinatorKill => {
+                dice.millis(0, 1_500)
+            }
+            Self::ConsumerKill | Self::ConsumerRestart => dice.millis(0, 500),
             Self::ConsumerPause | Self::ServerPause | Self::HalfOpen => dice.millis(500, 15_000),
             Self::Reset | Self::ListenerCut | Self::ConnectionClose => Duration::ZERO,
             Self::MemoryAlarm => dice.millis(500, 8_000),

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tests_integration::audit::{End, Event, Fate, History, Id, Outcome, What};
+use tests_integration::audit::{End, Event, Fate, History, Id, Outcome, Tenure, What};
 use tokio::sync::watch;
 
 use crate::clock::{self, SECOND};
 use crate::group::{Group, PATTERN};
 use crate::identity::{SUBJECT, key_text};
-use crate::wire::{Record, Saying};
+use crate::wire::{Held, Record, Saying};
 
 /// A process, as it is known to the recorder; another number after a restart.
 pub(crate) type Member = u32;
@@ -181,25 +181,31 @@ impl State {
             | Saying::Lag(_)
             | Saying::Drained => {}
         }
-        if let Some(what) = what(record.saying) {
+        if let Some(what) = what(member, record.saying) {
             self.events.push(Event { at, what });
         }
     }
 }
 
 /// What a record says, in the auditor's words.
-fn what(saying: Saying) -> Option<What> {
+fn what(member: Member, saying: Saying) -> Option<What> {
     let of = |group: Group| group.name().to_owned();
+    let tenure = |held: Option<Held>| {
+        let of = |Held { lane, epoch }| Tenure { lane: lane.into(), epoch, owner: member };
+        held.map(of)
+    };
     Some(match saying {
         Saying::Publishing { id, key, digest } => {
             let (subject, key) = (SUBJECT.to_owned(), Some(key_text(key)));
             What::Publishing { id, subject, key, digest }
         }
         Saying::Published { id, outcome } => What::Published { id, outcome },
-        Saying::Delivered { group, id, digest } => {
-            What::Delivered { subscription: of(group), id, digest }
+        Saying::Delivered { group, id, digest, held } => {
+            What::Delivered { subscription: of(group), id, digest, tenure: tenure(held) }
         }
-        Saying::Handled { group, id, end } => What::Handled { subscription: of(group), id, end },
+        Saying::Handled { group, id, end, held } => {
+            What::Handled { subscription: of(group), id, end, tenure: tenure(held) }
+        }
         Saying::Acking { group, id } => What::Acking { subscription: of(group), id },
         Saying::GivenBack { group, id } => What::GivenBack { subscription: of(group), id },
         Saying::Parked { group, id } => {

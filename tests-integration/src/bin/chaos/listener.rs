@@ -38,8 +38,9 @@ pub(crate) async fn run(
             None => return Ok(()),
             Some(Heard::Message(received)) => {
                 let (id, digest) = identity.read(received.message());
-                let delivered = Saying::Delivered { group, id, digest };
-                reporter.say([delivered, Saying::Handled { group, id, end: End::Ok }]);
+                let delivered = Saying::Delivered { group, id, digest, held: None };
+                let handled = Saying::Handled { group, id, end: End::Ok, held: None };
+                reporter.say([delivered, handled]);
             }
             Some(Heard::Gap(_)) if control == Some(Control::Silent) => {}
             Some(Heard::Gap(gap)) => reporter.say([Saying::Gap { group, missed: gap.missed }]),

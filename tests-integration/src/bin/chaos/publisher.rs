@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::backend::kafka::Loose;
 use crate::dice::Dice;
 use crate::group::STREAM;
 use crate::identity::Identity;
@@ -50,7 +51,8 @@ pub(crate) async fn run(
     let mut lines = JoinSet::new();
     for producer in first..first + LINES {
         let (sender, reporter) = (sender.clone(), reporter.clone());
-        let line = Line { producer, identity, control, sender, reporter };
+        let loose = (control == Some(Control::Acks1)).then(Loose::from_env).transpose()?;
+        let line = Line { producer, identity, control, sender, loose, reporter };
         lines.spawn(line.run(allowed.clone()));
     }
     reporter.say([Saying::Ready]);
@@ -77,11 +79,13 @@ struct Line {
     identity: Identity,
     control: Option<Control>,
     sender: messaging::Publisher<Bytes>,
+    /// Publishes in place of the sender: that is the mistake.
+    loose: Option<Loose>,
     reporter: Reporter,
 }
 
 impl Line {
-    async fn run(self, allowed: async_channel::Receiver<()>) -> messaging::Result<()> {
+    async fn run(mut self, allowed: async_channel::Receiver<()>) -> messaging::Result<()> {
         for sequence in 0.. {
             let Ok(()) = allowed.recv().await else { break };
             self.publish(Id { producer: self.producer, sequence }).await?;
@@ -89,7 +93,7 @@ impl Line {
         Ok(())
     }
 
-    async fn publish(&self, id: Id) -> messaging::Result<()> {
+    async fn publish(&mut self, id: Id) -> messaging::Result<()> {
         let mut dice = Dice::of(&[self.identity.seed, 1, u64::from(id.producer), id.sequence]);
         let key = self.producer * KEYS + dice.below(u64::from(KEYS)) as u32;
         // Of what nobody knows, half is called again and half is left as it is.
@@ -109,7 +113,10 @@ impl Line {
         Ok(())
     }
 
-    async fn call(&self, message: Message) -> Outcome {
+    async fn call(&mut self, message: Message) -> Outcome {
+        if let Some(loose) = &mut self.loose {
+            return loose.publish(&message).await;
+        }
         let ended = if self.control == Some(Control::NoConfirm) {
             self.sender.enqueue_message(message).await.map(drop)
         } else {

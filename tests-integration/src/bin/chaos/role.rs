@@ -36,6 +36,14 @@ pub(crate) enum Control {
     Volatile,
     /// Listeners keep to themselves that they missed something
     Silent,
+    /// Consumers commit the highest offset that they have handled, whatever is open below it
+    CommitHighest,
+    /// Publishers take the leader's word for a confirmation, whoever else has the message
+    #[value(name = "acks-1")]
+    #[serde(rename = "acks-1")]
+    Acks1,
+    /// Consumers go on with what they have queued, whoever owns its lane by now
+    NoFencing,
 }
 
 impl Control {
@@ -45,6 +53,9 @@ impl Control {
             Self::NoConfirm => "no-confirm",
             Self::Volatile => "volatile",
             Self::Silent => "silent",
+            Self::CommitHighest => "commit-highest",
+            Self::Acks1 => "acks-1",
+            Self::NoFencing => "no-fencing",
         }
     }
 
@@ -52,7 +63,8 @@ impl Control {
     pub(crate) const fn rule(self) -> &'static str {
         match self {
             Self::AckEarly => "V2",
-            Self::NoConfirm | Self::Volatile => "V1",
+            Self::NoConfirm | Self::Volatile | Self::CommitHighest | Self::Acks1 => "V1",
+            Self::NoFencing => "V8",
             Self::Silent => "V9",
         }
     }

@@ -68,7 +68,14 @@ pub(crate) async fn run(plan: Plan) -> Result<Ended, String> {
     let ledger = Arc::new(Ledger::default());
     let stalls = Stalls::watch();
     let (groups, control) = (plan.backend.groups(), plan.wish.control);
-    let mut crew = Crew::new(Arc::clone(&ledger), groups, identity, control, site.env()?);
+    let mut crew = Crew::new(
+        Arc::clone(&ledger),
+        groups,
+        identity,
+        control,
+        plan.backend.fences(),
+        site.env()?,
+    );
     crew.gather().await?;
     for group in groups {
         ledger.note(subscribed(*group));

@@ -74,6 +74,7 @@ impl Site {
                 *value = with_port(value, direct, through);
             }
         }
+        env.extend(self.backend.env());
         env.push(("MESSAGING_BACKEND".to_owned(), self.backend.name().to_owned()));
         env.push(("MESSAGING_TOPOLOGY".to_owned(), self.topology.display().to_string()));
         env.push(("RUST_LOG".to_owned(), "warn".to_owned()));

@@ -136,6 +136,12 @@ async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Resu
         end(name, clock::now(), crew);
         return Ok(met);
     }
+    if fault.kind == Kind::ConsumerRestart {
+        let met = crew.ledger.was_unsettled(began, Some(member));
+        crew.restart(place, fault.duration).await?;
+        end(name, clock::now(), crew);
+        return Ok(met);
+    }
     signal(crew, place, Signal::KILL)?;
     sleep(PIPES).await;
     let met = crew.ledger.was_unsettled(began, Some(member));

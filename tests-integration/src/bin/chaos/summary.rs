@@ -5,13 +5,12 @@ use std::fmt;
 
 use serde::Serialize;
 use tests_integration::audit::{
-    Fate, History, Outcome, Promise, Recovery, Report, Verdict, What, audit,
+    Fate, HandOver, History, Outcome, Promise, Recovery, Report, Verdict, What, audit,
 };
 
 use crate::backend::{Backend, ReadBack};
 use crate::clock::{MILLISECOND, SECOND};
 use crate::faults::Kind;
-use crate::group::{Group, PREFETCH};
 use crate::publisher::DEADLINE;
 use crate::role::Control;
 use crate::run::Ended;
@@ -47,6 +46,14 @@ pub(crate) struct Summary {
     pub(crate) unknown: Unknown,
     pub(crate) dead_letters: u64,
     pub(crate) recovery: Times,
+    /// From a consumer's death to the first handler of each of its lanes' next owners.
+    pub(crate) takeover: Times,
+    /// From the last sign of a lane's owner that lives to the first of the next.
+    pub(crate) hand_over: Times,
+    /// How often a lane changed hands.
+    pub(crate) hand_overs: u64,
+    /// The longest time at which an owner that was replaced still worked.
+    pub(crate) overlap_ms: f64,
     /// Nothing where nothing is kept.
     pub(crate) read_back: Option<Check>,
     /// The rule that caught the control.
@@ -87,12 +94,13 @@ pub(crate) struct Check {
 }
 
 /// What the run was promised.
-pub(crate) fn promise(groups: &[Group], secrets: Vec<String>) -> Promise {
+pub(crate) fn promise(backend: &dyn Backend, secrets: Vec<String>) -> Promise {
     let deadline = u64::try_from(DEADLINE.as_nanos()).unwrap_or(u64::MAX);
     Promise {
         // What a dead member held is taken over after 30 s.
         settling: 60 * SECOND,
-        duplicates_per_fault: most_in_hand(groups),
+        duplicates_per_fault: most_in_hand(backend),
+        fencing_grace: 0,
         gap_slack: 0,
         deadline: deadline + 250 * MILLISECOND,
         recovery: 10 * SECOND,
@@ -105,10 +113,10 @@ pub(crate) fn promise(groups: &[Group], secrets: Vec<String>) -> Promise {
 }
 
 /// What one fault may make a group handle again.
-fn most_in_hand(groups: &[Group]) -> u64 {
-    let groups = groups.iter().filter(|group| !group.is_lossy());
+fn most_in_hand(backend: &dyn Backend) -> u64 {
+    let groups = backend.groups().iter().filter(|group| !group.is_lossy());
     let members = groups.map(|group| group.members()).max().unwrap_or(0);
-    u64::from(members * PREFETCH)
+    u64::from(members) * backend.in_hand()
 }
 
 impl Summary {
@@ -120,7 +128,7 @@ impl Summary {
         ended: Ended,
     ) -> (Self, Report) {
         let Ended { history, settings, secrets, read_back, struck, repeated, troubles } = ended;
-        let report = audit(&history, &backend.promise(promise(backend.groups(), secrets)));
+        let report = audit(&history, &backend.promise(promise(backend, secrets)));
         let counts = Counts::of(&history);
         let check = read_back.as_ref().map(|found| counts.check(found));
         let count = |is: fn(&&Kind) -> bool| struck.iter().filter(is).count() as u64;
@@ -150,12 +158,16 @@ impl Summary {
             order_checked: report.order_checked,
             order_breaks: report.count("V6"),
             duplicates: report.duplicates,
-            duplicates_bound: bound(backend.groups(), &struck) + counts.unknown,
+            duplicates_bound: bound(backend, &struck) + counts.unknown,
             confirmed: counts.ok,
             failed: counts.failed,
             unknown: Unknown { recovered: report.recovered, vanished: report.vanished },
             dead_letters: counts.parked,
             recovery: Times::of(&report.recoveries),
+            takeover: Times::over(takeovers(&report)),
+            hand_over: Times::over(graceful(&report)),
+            hand_overs: report.hand_overs.len() as u64,
+            overlap_ms: report.overlap as f64 / MILLISECOND as f64,
             read_back: check,
             caught_by: control.map(Control::rule).filter(|rule| report.count(rule) > 0),
             broken: report.counts.clone(),
@@ -168,11 +180,11 @@ impl Summary {
 }
 
 /// How many duplicates all these faults explain.
-fn bound(groups: &[Group], struck: &[Kind]) -> u64 {
-    let groups = groups.iter().filter(|group| !group.is_lossy());
+fn bound(backend: &dyn Backend, struck: &[Kind]) -> u64 {
+    let groups = backend.groups().iter().filter(|group| !group.is_lossy());
     let all = groups.map(|group| group.members()).sum::<u32>();
     let members = |kind: &Kind| if kind.is_of_consumer() { 1 } else { all };
-    u64::from(struck.iter().map(members).sum::<u32>() * PREFETCH)
+    u64::from(struck.iter().map(members).sum::<u32>()) * backend.in_hand()
 }
 
 /// What is counted in a history beside the rules.
@@ -226,11 +238,42 @@ impl Counts {
     }
 }
 
+/// For each lane that somebody got from a consumer that had been killed, how long that took.
+fn takeovers(report: &Report) -> Vec<u64> {
+    let killed = |fault: &&Recovery| Kind::of(&fault.fault) == Some(Kind::ConsumerKill);
+    let faults: Vec<&Recovery> = report.recoveries.iter().filter(killed).collect();
+    let took = |change: &HandOver| {
+        // What it said last may have been said while it was killed.
+        let around = change.from.saturating_sub(100 * MILLISECOND)..change.to;
+        let fault = faults.iter().find(|fault| around.contains(&fault.began))?;
+        Some(change.to - fault.began)
+    };
+    report.hand_overs.iter().filter_map(took).collect()
+}
+
+/// For each lane that went from an owner to another with nothing wrong, how long nobody worked on it.
+fn graceful(report: &Report) -> Vec<u64> {
+    let is_wrong = |fault: &&Recovery| Kind::of(&fault.fault) != Some(Kind::ConsumerRestart);
+    let faults: Vec<&Recovery> = report.recoveries.iter().filter(is_wrong).collect();
+    let is_disturbed = |change: &&HandOver| {
+        // A fault has its effects for a while.
+        let since = change.from.saturating_sub(15 * SECOND);
+        faults
+            .iter()
+            .any(|fault| fault.began < change.to && fault.ended.is_none_or(|at| at > since))
+    };
+    let calm = report.hand_overs.iter().filter(|change| !is_disturbed(change));
+    calm.map(|change| change.to - change.from).collect()
+}
+
 impl Times {
     fn of(recoveries: &[Recovery]) -> Self {
         let of_server =
             recoveries.iter().filter(|it| Kind::of(&it.fault).is_some_and(Kind::is_of_server));
-        let mut times: Vec<u64> = of_server.filter_map(Recovery::time).collect();
+        Self::over(of_server.filter_map(Recovery::time).collect())
+    }
+
+    fn over(mut times: Vec<u64>) -> Self {
         times.sort_unstable();
         let at = |percent: usize| {
             let place = (times.len() * percent).div_ceil(100).saturating_sub(1);
@@ -269,6 +312,20 @@ impl fmt::Display for Summary {
         writeln!(f, "unknown: {recovered} recovered, {vanished} vanished")?;
         let Times { p50_ms, p99_ms, max_ms } = self.recovery;
         writeln!(f, "recovery: p50 {}, p99 {}, max {}", of(p50_ms), of(p99_ms), of(max_ms))?;
+        if self.hand_overs > 0 {
+            let (takeover, hand_over) = (&self.takeover, &self.hand_over);
+            writeln!(
+                f,
+                "lanes changed hands {} times; after a kill p50 {}, max {}; in order p50 {}, max {}; \
+                 longest overlap {:.1} ms",
+                self.hand_overs,
+                of(takeover.p50_ms),
+                of(takeover.max_ms),
+                of(hand_over.p50_ms),
+                of(hand_over.max_ms),
+                self.overlap_ms
+            )?;
+        }
         if let Some(check) = &self.read_back {
             writeln!(f, "{check}")?;
         }

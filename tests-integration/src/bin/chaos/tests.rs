@@ -39,7 +39,8 @@ async fn run(control: Option<Control>) -> Report {
     for (member, group) in (0..).zip([Group::Pool, Group::Pool, Group::Keyed, Group::Keyed]) {
         let (tell, ordered) = mpsc::channel(1);
         let (broker, reporter) = (open().await.unwrap(), reporter(member));
-        let consumer = Consumer { identity, group, control };
+        let number = 1;
+        let consumer = Consumer { identity, group, number, control, fenced: false };
         consumers.spawn(async move { consumer::run(&broker, consumer, ordered, reporter).await });
         orders.push(tell);
     }

@@ -16,6 +16,13 @@ use crate::group::Group;
 /// The size of a record on the wire.
 pub(crate) const SIZE: usize = 40;
 
+/// Under which ownership of a lane something is done, where lanes have owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) lane: u8,
+    pub(crate) epoch: u32,
+}
+
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Saying {
@@ -34,11 +41,13 @@ pub(crate) enum Saying {
         group: Group,
         id: Id,
         digest: u64,
+        held: Option<Held>,
     },
     Handled {
         group: Group,
         id: Id,
         end: End,
+        held: Option<Held>,
     },
     Acking {
         group: Group,
@@ -78,8 +87,13 @@ impl Record {
             Saying::Publishing { id, key, digest } => (0, id, digest, key, 0, 0),
             Saying::Published { id, outcome } => (1, id, 0, 0, 0, outcome as u8),
             Saying::Ready => (2, none, 0, 0, 0, 0),
-            Saying::Delivered { group, id, digest } => (3, id, digest, 0, group as u8, 0),
-            Saying::Handled { group, id, end } => (4, id, 0, 0, group as u8, end as u8),
+            Saying::Delivered { group, id, digest, held } => {
+                (3, id, digest, held.map_or(0, |held| held.epoch), group as u8, lane(held))
+            }
+            Saying::Handled { group, id, end, held } => {
+                let key = held.map_or(0, |held| held.epoch);
+                (4, id, end as u64, key, group as u8, lane(held))
+            }
             Saying::Acking { group, id } => (5, id, 0, 0, group as u8, 0),
             Saying::GivenBack { group, id } => (6, id, 0, 0, group as u8, 0),
             Saying::Parked { group, id } => (7, id, 0, 0, group as u8, 0),
@@ -118,9 +132,11 @@ impl Record {
             (1, 1) => Saying::Published { id, outcome: Outcome::Failed },
             (1, 2) => Saying::Published { id, outcome: Outcome::Unknown },
             (2, _) => Saying::Ready,
-            (3, _) => Saying::Delivered { group, id, digest },
-            (4, 0) => Saying::Handled { group, id, end: End::Ok },
-            (4, 1) => Saying::Handled { group, id, end: End::Failed },
+            (3, lane) => Saying::Delivered { group, id, digest, held: held(lane, key) },
+            (4, lane) => {
+                let end = if digest == 0 { End::Ok } else { End::Failed };
+                Saying::Handled { group, id, end, held: held(lane, key) }
+            }
             (5, _) => Saying::Acking { group, id },
             (6, _) => Saying::GivenBack { group, id },
             (7, _) => Saying::Parked { group, id },
@@ -131,6 +147,15 @@ impl Record {
         };
         Some(Self { at, saying })
     }
+}
+
+/// A lane on the wire; 0 is none.
+fn lane(held: Option<Held>) -> u8 {
+    held.map_or(0, |held| held.lane.saturating_add(1))
+}
+
+fn held(lane: u8, epoch: u32) -> Option<Held> {
+    lane.checked_sub(1).map(|lane| Held { lane, epoch })
 }
 
 /// Tells the recorder what happens.
@@ -176,9 +201,10 @@ mod tests {
             Saying::Published { id, outcome: Outcome::Failed },
             Saying::Published { id, outcome: Outcome::Unknown },
             Saying::Ready,
-            Saying::Delivered { group, id, digest: 1 },
-            Saying::Handled { group, id, end: End::Ok },
-            Saying::Handled { group: Group::Pool, id, end: End::Failed },
+            Saying::Delivered { group, id, digest: 1, held: None },
+            Saying::Delivered { group, id, digest: 1, held: Some(Held { lane: 0, epoch: 9 }) },
+            Saying::Handled { group, id, end: End::Ok, held: Some(Held { lane: 3, epoch: 0 }) },
+            Saying::Handled { group: Group::Pool, id, end: End::Failed, held: None },
             Saying::Acking { group, id },
             Saying::GivenBack { group, id },
             Saying::Parked { group, id },

@@ -10,10 +10,19 @@ use crate::cluster::BrokerId;
 use crate::group::{Partition, Partitions};
 use crate::offsets::resume::Resume;
 
+/// How often a lane may be lost and be ours again within one generation before its epoch is that of
+/// the next: a member that was not heard for a while loses what is still its own to the coordinator.
+const LOSSES: u32 = 256;
+
 impl Desk {
     /// Partitions become ours, once their places are known. One that was asked back goes on. Gives
-    /// those whose places are to be looked up, with the epochs for which that counts.
-    pub(in super::super) fn assign(&self, places: Vec<Place>) -> Vec<(Partition, u32)> {
+    /// those whose places are to be looked up, with the epochs for which that counts. Epochs grow with
+    /// the generation, so from one member to the next too.
+    pub(in super::super) fn assign(
+        &self,
+        places: Vec<Place>,
+        generation: u32,
+    ) -> Vec<(Partition, u32)> {
         let mut state = self.lock();
         let mut new = Vec::new();
         let mut back = Vec::new();
@@ -25,6 +34,7 @@ impl Desk {
                 back.push(number);
             } else if lane.state == LaneState::Closed {
                 lane.state = LaneState::Opening;
+                lane.epoch = lane.epoch.max(generation.saturating_mul(LOSSES));
                 new.push((place.partition, lane.epoch));
             }
         }
@@ -194,7 +204,7 @@ impl Desk {
             return;
         }
         self.lose([&wanted.place.partition]);
-        for (partition, epoch) in self.assign(vec![wanted.place.clone()]) {
+        for (partition, epoch) in self.assign(vec![wanted.place.clone()], wanted.epoch) {
             self.open(vec![(partition, epoch, Resume::at(at))]);
         }
     }

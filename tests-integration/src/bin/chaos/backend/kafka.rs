@@ -1,13 +1,21 @@
 //! Kafka, on one broker or on several.
 
+pub(crate) mod highest;
+mod loose;
+mod raw;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
+use tests_integration::audit::Promise;
 use xtask::brokers::{self, Brokers, Options};
 
-use super::{Backend, ReadBack, Wish, output, until};
-use crate::faults::Kind;
-use crate::group::{Group, STREAM};
+pub(crate) use self::loose::Loose;
+use super::{Backend, ReadBack, Wish, output, pause, until};
+use crate::clock;
+use crate::dice::Dice;
+use crate::faults::{Fault, Kind};
+use crate::group::{Group, PREFETCH, STREAM};
 use crate::identity::Identity;
 use crate::role::Control;
 
@@ -17,6 +25,16 @@ pub(super) struct Kafka;
 
 /// How long what was settled may take to be committed.
 const COMMITS: Duration = Duration::from_secs(20);
+
+/// How long others may take to lead what a broker led that was killed.
+const FAILOVER: Duration = Duration::from_secs(60);
+
+/// After what silence a member's partitions go to others, and how often it says that it lives.
+const SESSION: Duration = Duration::from_secs(6);
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// How many settlements of a member are committed at once at the latest.
+const SETTLED: u64 = 1_000;
 
 impl Backend for Kafka {
     fn name(&self) -> &'static str {
@@ -34,30 +52,107 @@ impl Backend for Kafka {
             Kind::ServerRestart,
             Kind::ServerPause,
             Kind::ConsumerPause,
+            Kind::ConsumerRestart,
             Kind::Reset,
             Kind::HalfOpen,
             Kind::Cut,
+            Kind::Failover,
+            Kind::CoordinatorKill,
         ]
     }
 
     /// A broker that was killed finds what it had written in the kernel's memory, so there is no
-    /// setting under which a kill loses something.
+    /// setting under which a kill of the only one loses something.
     fn controls(&self) -> &'static [Control] {
-        &[Control::AckEarly, Control::NoConfirm]
+        &[
+            Control::AckEarly,
+            Control::NoConfirm,
+            Control::CommitHighest,
+            Control::Acks1,
+            Control::NoFencing,
+        ]
     }
 
     fn options(&self, wish: &Wish, options: Options) -> Result<Options, String> {
         if wish.fsync.is_some() {
             return Err("--fsync is for redis: Kafka relies on its copies".to_owned());
         }
+        let of_several = [Kind::Failover, Kind::CoordinatorKill];
+        let needs_several = wish.faults.iter().find(|kind| of_several.contains(kind));
+        if let Some(kind) = needs_several.filter(|_| options.nodes() < 3) {
+            return Err(format!("{kind} needs --nodes 3: with fewer, nobody takes over"));
+        }
+        if wish.control == Some(Control::Acks1) && options.nodes() < 3 {
+            return Err("acks-1 needs --nodes 3: one broker has all that it confirmed".to_owned());
+        }
+        if wish.control == Some(Control::Acks1) && wish.faults.iter().any(|it| it.is_of_network()) {
+            return Err("acks-1 is for kills of leaders".to_owned());
+        }
         Ok(options)
     }
 
-    /// A broker is up again after some seconds.
+    fn env(&self) -> Vec<(String, String)> {
+        [("KAFKA_SESSION_TIMEOUT_MS", SESSION), ("KAFKA_HEARTBEAT_INTERVAL_MS", HEARTBEAT)]
+            .map(|(name, time)| (name.to_owned(), time.as_millis().to_string()))
+            .to_vec()
+    }
+
+    fn fences(&self) -> bool {
+        true
+    }
+
+    /// What is settled is committed later.
+    fn in_hand(&self) -> u64 {
+        u64::from(PREFETCH) + SETTLED
+    }
+
+    fn promise(&self, promise: Promise) -> Promise {
+        let fencing_grace = u64::try_from(HEARTBEAT.as_nanos()).unwrap_or(u64::MAX);
+        Promise { fencing_grace, ..promise }
+    }
+
+    /// A broker is up again after some seconds; another one leads after three.
     fn takes(&self, kind: Kind) -> Duration {
         match kind {
             Kind::ServerKill | Kind::ServerRestart => Duration::from_secs(7),
+            Kind::Failover | Kind::CoordinatorKill => Duration::from_secs(15),
+            Kind::ConsumerKill => SESSION,
             _ => Duration::ZERO,
+        }
+    }
+
+    fn target(&self, brokers: &Brokers, kind: Kind, dice: &mut Dice) -> Result<String, String> {
+        let servers = brokers.servers();
+        let address = match kind {
+            Kind::Failover => {
+                let leaders = raw::leaders(brokers, &topic())?;
+                let chosen = dice.below(leaders.len().max(1) as u64) as usize;
+                leaders.into_values().nth(chosen)
+            }
+            Kind::CoordinatorKill => {
+                let groups = Group::AT_LEAST_ONCE;
+                let group = groups.get(dice.below(groups.len() as u64) as usize);
+                Some(raw::coordinator(brokers, group.map_or("", |group| group.name()))?)
+            }
+            _ => {
+                let chosen = dice.below(servers.len().max(1) as u64) as usize;
+                return servers
+                    .get(chosen)
+                    .map(|node| (*node).to_owned())
+                    .ok_or("no server".into());
+            }
+        };
+        let is_there = |node: &&str| {
+            brokers.address(node).is_ok_and(|known| Some(known.to_string()) == address)
+        };
+        let node = servers.into_iter().find(is_there);
+        node.map(str::to_owned).ok_or_else(|| format!("no broker is at {address:?}"))
+    }
+
+    fn strike(&self, brokers: &Brokers, fault: &Fault, node: &str) -> Result<u64, String> {
+        match fault.kind {
+            Kind::Failover | Kind::CoordinatorKill => fail_over(brokers, fault, node),
+            other => Err(format!("kafka has no fault {other}")),
         }
     }
 
@@ -83,7 +178,7 @@ impl Backend for Kafka {
             if found.pending == 0 { Ok(()) } else { Err(String::new()) }
         });
         drop(counted);
-        let bodies = read(brokers, &format!("helixagent.{STREAM}"))?;
+        let bodies = read(brokers, &topic())?;
         found.added = Some(bodies.lines().count() as u64);
         let claimed = |line: &str| run.claimed(line.as_bytes());
         found.kept = bodies.lines().filter_map(claimed).map(|(id, _)| id).collect();
@@ -91,6 +186,34 @@ impl Backend for Kafka {
         found.dead = dead.lines().filter_map(claimed).count() as u64;
         Ok(Some(found))
     }
+}
+
+/// The topic that everything goes through.
+fn topic() -> String {
+    format!("helixagent.{STREAM}")
+}
+
+/// Kills a broker and waits until others lead all that it led; then it comes back.
+fn fail_over(brokers: &Brokers, fault: &Fault, node: &str) -> Result<u64, String> {
+    let address = brokers.address(node)?.to_string();
+    brokers.kill(node)?;
+    let mut taken_over = 0;
+    until(FAILOVER, || {
+        let leaders = raw::leaders(brokers, &topic())?;
+        let coordinated = |group: &Group| raw::coordinator(brokers, group.name());
+        let groups = Group::AT_LEAST_ONCE.iter().map(coordinated);
+        let groups = groups.collect::<Result<Vec<String>, String>>()?;
+        taken_over = clock::now();
+        match leaders.into_values().chain(groups).any(|leads| leads == address) {
+            true => Err(format!("nobody took over from {node}")),
+            false => Ok(()),
+        }
+    })?;
+    pause(fault.duration);
+    brokers.start_node(node)?;
+    // Until it is in step, the next fault could leave too few copies to write to.
+    until(FAILOVER, || raw::in_step(brokers))?;
+    Ok(taken_over)
 }
 
 /// What the groups have not committed, of their retries too, as Kafka's own tool counts it.
