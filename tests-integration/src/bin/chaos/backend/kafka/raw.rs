@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// Asks one broker. After an error the connection is made anew.
-    pub(super) async fn ask<R: Request>(
+    pub(super) async fn ask<R: Request + Sync>(
         &mut self,
         address: &str,
         request: &R,
@@ -76,7 +76,7 @@ impl Client {
         asked
     }
 
-    async fn exchange<R: Request>(
+    async fn exchange<R: Request + Sync>(
         &mut self,
         address: &str,
         request: &R,
@@ -112,7 +112,11 @@ impl Client {
         }
     }
 
-    async fn ask_any<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
+    async fn ask_any<R: Request + Sync>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> io::Result<R::Response> {
         let mut last = io::Error::other("no broker is known");
         for server in self.servers.clone() {
             match self.ask(&server, request, version).await {
