@@ -54,7 +54,7 @@ const MEMORY: &[Part] = &[
     ("processes", processes::rows),
 ];
 
-const RABBITMQ: &[Part] = &[("rabbitmq", rabbitmq::rows)];
+const RABBITMQ: &[Part] = &[("publish", rabbitmq::publish), ("consume", rabbitmq::consume)];
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -18,7 +18,7 @@ use crate::cpu::Cpu;
 use crate::table::{Row, Target};
 
 /// How many messages each round publishes or consumes.
-const MESSAGES: usize = 40_000;
+const MESSAGES: usize = 20_000;
 
 /// How many deliveries are unsettled at most, on all sides.
 const PREFETCH: u16 = 2_048;
@@ -27,7 +27,7 @@ const PREFETCH: u16 = 2_048;
 const MULTIPLE: usize = 100;
 
 /// How many rounds of each measurement are interleaved.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
 /// What a round took.
 struct Sample {
@@ -58,34 +58,46 @@ struct Side {
     targets: Option<(Target, Target)>,
 }
 
-pub(crate) fn rows() -> Vec<Row> {
-    let node = Private::start("bench", Options::new(Kind::RabbitMq)).unwrap();
-    let url = node.env().into_iter().find(|(name, _)| name == "RABBITMQ_URL").unwrap().1;
-    let beside = |name, work| Side { name, work, targets: None };
-    let bare = |name, work| Side {
-        name,
-        work,
-        targets: Some((Target::AtLeast(0.95), Target::AtMost(1.3))),
-    };
+const fn beside(name: &'static str, work: Work) -> Side {
+    Side { name, work, targets: None }
+}
+
+const fn bare(name: &'static str, work: Work) -> Side {
+    Side { name, work, targets: Some((Target::AtLeast(0.95), Target::AtMost(1.3))) }
+}
+
+pub(crate) fn publish() -> Vec<Row> {
+    let (_node, url) = node();
     let mut rows = Vec::new();
     for (name, kind) in [("quorum", QueueKind::Quorum), ("classic", QueueKind::Classic)] {
         let sides = [
-            bare("bare amqprs", bare::publish as Work),
+            bare("bare amqprs", bare::publish),
             beside("lapin", lapin::publish),
             beside("ours", ours::publish),
         ];
         let place = Place { url: url.clone(), kind };
         rows.extend(compare(&format!("publish, confirmed, {name}"), &place, &sides));
     }
+    rows
+}
+
+pub(crate) fn consume() -> Vec<Row> {
+    let (_node, url) = node();
     let sides = [
-        bare("bare amqprs, acks of 100", bare::consume_multiple as Work),
+        bare("bare amqprs, acks of 100", bare::consume_multiple),
         beside("bare amqprs, single acks", bare::consume_single),
         beside("lapin, single acks", lapin::consume),
         beside("ours, one settlement per message", ours::consume),
     ];
     let place = Place { url, kind: QueueKind::Quorum };
-    rows.extend(compare("consume, quorum", &place, &sides));
-    rows
+    compare("consume, quorum", &place, &sides)
+}
+
+/// A node, and how to connect to it.
+fn node() -> (Private, String) {
+    let node = Private::start("bench", Options::new(Kind::RabbitMq)).unwrap();
+    let url = node.env().into_iter().find(|(name, _)| name == "RABBITMQ_URL").unwrap().1;
+    (node, url)
 }
 
 /// What the rounds of one side gave.

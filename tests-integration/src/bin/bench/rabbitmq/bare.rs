@@ -1,5 +1,6 @@
 //! The bare client with what its own examples advise, and a window of confirms.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use amqprs::callbacks::ChannelCallback;
@@ -68,7 +69,31 @@ async fn declare(channel: &Channel, kind: QueueKind) {
 /// Gives the room of what was confirmed back.
 struct Confirms {
     room: Arc<Semaphore>,
+    /// Everything up to this is confirmed.
     last: u64,
+    /// What is confirmed alone beyond that: a server does not always confirm in order.
+    beyond: BTreeSet<u64>,
+}
+
+impl Confirms {
+    fn new(room: Arc<Semaphore>) -> Self {
+        Self { room, last: 0, beyond: BTreeSet::new() }
+    }
+
+    /// How many are confirmed by an answer that were not before.
+    fn take(&mut self, tag: u64, multiple: bool) -> u64 {
+        if !multiple && tag != self.last + 1 {
+            return u64::from(tag > self.last && self.beyond.insert(tag));
+        }
+        let mut count = tag.saturating_sub(self.last);
+        self.last = self.last.max(tag);
+        while let Some(first) = self.beyond.first().copied().filter(|it| *it <= self.last + 1) {
+            self.beyond.pop_first();
+            count -= u64::from(first <= tag);
+            self.last = self.last.max(first);
+        }
+        count
+    }
 }
 
 #[async_trait]
@@ -86,12 +111,7 @@ impl ChannelCallback for Confirms {
     }
 
     async fn publish_ack(&mut self, _: &Channel, ack: Ack) {
-        let confirmed = if ack.mutiple() { ack.delivery_tag() - self.last } else { 1 };
-        if ack.mutiple() {
-            self.last = ack.delivery_tag();
-        } else {
-            self.last += 1;
-        }
+        let confirmed = self.take(ack.delivery_tag(), ack.mutiple());
         self.room.add_permits(confirmed as usize);
     }
 
@@ -104,7 +124,7 @@ pub(super) async fn fill(place: &Place) -> Sample {
     let link = connect(place).await;
     let channel = &link.1;
     let room = Arc::new(Semaphore::new(BOUND));
-    let confirms = Confirms { room: Arc::clone(&room), last: 0 };
+    let confirms = Confirms::new(Arc::clone(&room));
     channel.register_callback(confirms).await.unwrap();
     channel.confirm_select(ConfirmSelectArguments::default()).await.unwrap();
     let route = BasicPublishArguments::new(EXCHANGE, KEY).mandatory(true).finish();
@@ -157,4 +177,19 @@ async fn consume(place: Place, acks: usize) -> Sample {
     let sample = meter.stop();
     end(link).await;
     sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_publish_is_confirmed_once_in_whatever_order() {
+        let mut confirms = Confirms::new(Arc::new(Semaphore::new(0)));
+        let answers =
+            [(2, true), (5, false), (3, false), (4, true), (6, false), (9, false), (8, true)];
+        let counts = answers.map(|(tag, multiple)| confirms.take(tag, multiple));
+        assert_eq!(counts, [2, 1, 1, 1, 1, 1, 2]);
+        assert_eq!((confirms.last, confirms.beyond.len()), (9, 0));
+    }
 }
