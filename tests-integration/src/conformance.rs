@@ -72,6 +72,9 @@ pub fn cases_of(harness: &dyn Harness) -> impl Iterator<Item = &'static Case> + 
 /// No case takes longer; what does hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// As [`LIMIT`], where a server starts again, perhaps several times, while others use the machine.
+const LIMIT_WITH_OUTAGES: Duration = Duration::from_secs(240);
+
 impl Case {
     /// Runs it on a backend, in a runtime of its own.
     #[must_use]
@@ -97,8 +100,9 @@ impl Case {
             None => (self.run)(stage),
             Some(feature) => refusal::check(stage, *feature).boxed(),
         };
-        match timeout(LIMIT, AssertUnwindSafe(checked).catch_unwind()).await {
-            Err(_) => Outcome::Failed(format!("it did not end within {} s", LIMIT.as_secs())),
+        let limit = if self.server == ServerNeed::Own { LIMIT_WITH_OUTAGES } else { LIMIT };
+        match timeout(limit, AssertUnwindSafe(checked).catch_unwind()).await {
+            Err(_) => Outcome::Failed(format!("it did not end within {} s", limit.as_secs())),
             Ok(Err(panic)) => outcome::of_panic(&*panic),
             Ok(Ok(())) => match missing {
                 None => Outcome::Passed,

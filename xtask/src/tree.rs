@@ -48,3 +48,18 @@ pub fn needed(package: &str) -> Result<BTreeSet<String>, String> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_needs_no_system_library_and_no_other_build_tool() {
+        let needed = needed("helixagent").unwrap();
+        assert!(needed.iter().any(|id| id.contains("rskafka")), "{needed:?}");
+        for other in ["rdkafka", "openssl-sys", "native-tls", "cmake", "protoc", "prost-build"] {
+            let bad: Vec<&String> = needed.iter().filter(|id| id.contains(other)).collect();
+            assert!(bad.is_empty(), "{bad:?}");
+        }
+    }
+}

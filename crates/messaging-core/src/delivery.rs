@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::broker::Shared;
 use crate::confirm::settle_one;
 use crate::driver::{Incoming, Settle, Settled, Settlement, Settler, Token};
 use crate::error::Result;
@@ -238,6 +239,9 @@ pub(crate) struct Settling {
     pub(crate) timeout: Duration,
     /// Set once the worker stops: what it cuts off was never given a fair chance.
     pub(crate) release_dropped: AtomicBool,
+    /// Deliveries that are out keep the connection: they can be settled after everything else of
+    /// it was dropped.
+    pub(crate) _broker: Arc<Shared>,
 }
 
 impl Ticket {

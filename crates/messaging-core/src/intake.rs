@@ -59,6 +59,7 @@ impl Intake {
                 topology: broker.topology(),
                 timeout: spec.timeout,
                 release_dropped: AtomicBool::new(false),
+                _broker: Arc::clone(&broker),
             })
         });
         Self {

@@ -179,6 +179,11 @@ impl Cluster {
         self.lock().topics.get(topic).map_or(0, |topic| topic.partitions.len())
     }
 
+    /// What tells a topic from others of its name, in the last view; 0 where that is not known.
+    pub(crate) fn topic_id(&self, topic: &str) -> u128 {
+        self.lock().topics.get(topic).map_or(0, |topic| topic.id)
+    }
+
     /// Who leads a partition, as the last view has it. A topic that is not in the view is asked for.
     ///
     /// # Errors

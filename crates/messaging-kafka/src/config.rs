@@ -46,6 +46,9 @@ pub struct KafkaConfig {
     pub max_wait: Duration,
     /// How often what is settled is committed; never past unfinished work.
     pub commit_interval: Duration,
+    /// How long a message may be in hand in a group. Then its partition is given up: its handler is
+    /// cancelled, and it comes again as a further attempt, to whoever gets the partition.
+    pub max_in_hand: Duration,
     /// A name that a member keeps over restarts: it gets its partitions back without a rebalance.
     /// Each process has its own.
     pub instance: Option<String>,
@@ -162,6 +165,7 @@ impl Default for KafkaConfig {
             heartbeat: Duration::from_millis(500),
             max_wait: Duration::from_millis(500),
             commit_interval: Duration::from_secs(5),
+            max_in_hand: Duration::from_secs(30 * 60),
             instance: None,
         }
     }
@@ -180,7 +184,8 @@ impl KafkaConfig {
     /// * Writing: `KAFKA_COMPRESSION`, `KAFKA_BATCH_SIZE` (messages), `KAFKA_LINGER_MS`,
     ///   `KAFKA_WRITE_PATH` (`direct`, `rskafka`). `KAFKA_REQUIRED_ACKS` accepts `all` only.
     /// * Reading: `KAFKA_SESSION_TIMEOUT_MS`, `KAFKA_HEARTBEAT_INTERVAL_MS`,
-    ///   `KAFKA_MAX_WAIT_TIME`, `KAFKA_COMMIT_INTERVAL`, `KAFKA_GROUP_INSTANCE_ID`.
+    ///   `KAFKA_MAX_WAIT_TIME`, `KAFKA_COMMIT_INTERVAL`, `KAFKA_MAX_POLL_INTERVAL_MS` (a message's
+    ///   longest time in hand), `KAFKA_GROUP_INSTANCE_ID`.
     ///
     /// A variable that asks for what is not done here (`KAFKA_ASYNC`, `KAFKA_AUTO_COMMIT` other
     /// than `true`, `KAFKA_GROUP_ID`, `KAFKA_BROKER`, …) is refused by name.

@@ -209,9 +209,13 @@ impl Driver for Kafka {
                 self.shared.topology().require(spec.stream.name())?;
             }
             let topic = self.shared.topic(&spec.stream);
-            let found = self.shared.cluster.topic(&topic).await?;
+            // What the view has needs no broker to answer: it may be down, and messages may wait.
+            let partitions = match self.shared.cluster.partitions(&topic) {
+                0 => self.shared.cluster.topic(&topic).await?.partitions.len(),
+                known => known,
+            };
             let writer = Arc::clone(&self.writer);
-            let sender = KafkaSender::new(writer, topic, found.partitions.len());
+            let sender = KafkaSender::new(writer, topic, partitions);
             let mut all = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
             all.push(Arc::downgrade(&sender));
             Ok(sender as Arc<dyn Sender>)

@@ -25,11 +25,17 @@
 //! | `AutoCommit` | always: what is settled is committed, and never past unfinished work |
 //! | `CommitInterval` | `KAFKA_COMMIT_INTERVAL`, 5 s |
 //!
+//! Producing goes by requests of our own; `KAFKA_WRITE_PATH=rskafka` goes by rskafka, with the same
+//! outcomes but that it can't tell some refusals from unknown ones, and a lane that a quota of the
+//! broker throttles goes on by our own. A heartbeat is sent every 500 ms, in place of Kafka's usual 3 s:
+//! it is how a member learns that partitions are to move, and it is small.
+//!
 //! # Mapping
 //! With the prefix `helixagent`, stream `tasks` is the topic `helixagent.tasks`, its dead letters are
 //! `helixagent.dlq.tasks`, and the retries of group `worker-1` are `helixagent.retry.worker-1.<tier>`.
 //! A group has its own name at the brokers; with another prefix it is `<prefix>.group.worker-1`, as
-//! groups of all prefixes share one namespace there.
+//! groups of all prefixes share one namespace there. Behind the progress in a commit's metadata are
+//! the group's patterns in full, where they fit, so that whoever differs is told them.
 //! A message is a record: its body the value, its key the key; subject, id and content type are the
 //! headers `subject`, `message-id`, `content-type`, and application headers have their own names. A
 //! lane is a partition, a position its offset. A key lands where Java's default partitioner puts it.
@@ -49,10 +55,26 @@
 //! is repeated after a crash; nothing is skipped. A member that is asked for a partition finishes
 //! what it has in hand first. One that can't reach the coordinator for a session stops by its own
 //! clock, before others may begin. What a member held that died comes again as a further attempt.
-//! Offsets that are kept no longer are a gap, and reading goes on with the oldest that is kept.
+//! Offsets that are kept no longer are a gap, and reading goes on with the oldest that is kept; so is
+//! a topic that was deleted and created anew, which is read from its beginning. A record that can't
+//! be read is put aside and told, with its offset; those beside it are delivered. A transaction
+//! that was given up is not seen.
 //!
-//! All members of a group use this layer and present the same patterns; another client in a group of
-//! the same name is refused by the broker.
+//! A message that is in hand for longer than `KAFKA_MAX_POLL_INTERVAL_MS` (30 minutes, as long as
+//! RabbitMQ waits) makes its member give up that partition alone: the handler is cancelled, and the
+//! message comes again as a further attempt. The member stays in the group, so the partition may come
+//! back to it.
+//!
+//! A member with `KAFKA_GROUP_INSTANCE_ID` does not leave when it ends: its partitions wait for it
+//! until the session has passed. Two processes of one name can't be: the first one's subscription
+//! ends with an error that says so.
+//!
+//! All members of a group use this layer and present the same patterns. Their assignment protocol is
+//! cooperative and has a name of its own, so the broker lets no other client into the group, and a
+//! group of other clients refuses us as a conflict.
+//!
+//! Unclean leader election loses what was confirmed: topics that allow it are named by `doctor` and
+//! by `provision --plan`.
 //!
 //! # Capabilities
 //! See [`Kafka::CAPABILITIES`]. A partition has one order, so there is no priority.

@@ -28,6 +28,7 @@ use self::desk::Desk;
 pub(crate) use self::member::Member;
 use self::member::Source;
 pub(crate) use self::reading::{read_message, stream_of_retry};
+use crate::NAME;
 use crate::admin::create_places;
 use crate::driver::Shared;
 use crate::group::Partitions;
@@ -47,6 +48,8 @@ pub(crate) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
         Membership::Group(name) => Some(name.clone()),
         Membership::Broadcast => None,
     };
+    let one_stream = dead_letters.is_some() || topology.streams_for(&patterns)?.len() == 1;
+    check_start(spec.start, one_stream)?;
     if let (Some(name), None) = (&name, &dead_letters) {
         let group = GroupConfig::new(name.clone(), patterns.clone());
         create_places(shared, &topology, &group).await?;
@@ -89,6 +92,18 @@ pub(crate) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
     }
     let settler = Arc::new(KafkaSettler(member));
     Ok(Subscription::settled(events.boxed(), settler))
+}
+
+/// A position means something in one stream only, and only in a stream of ours.
+fn check_start(start: Option<Start>, one_stream: bool) -> Result<()> {
+    let Some(Start::Position(position)) = start else { return Ok(()) };
+    if one_stream && position.backend() == NAME {
+        return Ok(());
+    }
+    let reason = "it is no start for this subscription";
+    let accepted = "a position of this backend, and patterns of one stream";
+    let value = position.to_string();
+    Err(Error::invalid(ErrorKind::InvalidConfig, "position", &value, reason, accepted))
 }
 
 async fn join(

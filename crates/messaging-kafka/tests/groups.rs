@@ -195,6 +195,31 @@ async fn a_new_member_gets_its_share_only_after_running_handlers_have_finished()
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker; cargo xtask test starts one"]
+async fn what_is_in_hand_can_be_settled_after_everything_else_was_dropped() {
+    let corner = corner();
+    let broker = corner.open().await;
+    publish(&broker, 0..20).await;
+    let mut consumer = broker.subscribe::<Bytes>(corner.spec()).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(timeout(SOON, consumer.next()).await.unwrap().unwrap().unwrap().into_parts().1);
+    }
+    drop((consumer, broker));
+    let other = corner.open().await;
+    let mut next = other.subscribe::<Bytes>(corner.spec()).await.unwrap();
+    nothing_comes(&mut next).await;
+    for ticket in held {
+        ticket.ack_confirmed().await.unwrap();
+    }
+    publish(&other, 20..30).await;
+    let mut later: Vec<u32> = take(&mut next, 10).await.into_iter().map(|one| one.0).collect();
+    later.sort_unstable();
+    assert_eq!(later, (20..30).collect::<Vec<_>>());
+    other.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_member_with_other_patterns_is_told_the_groups() {
     let corner = corner();
     let broker = corner.open().await;

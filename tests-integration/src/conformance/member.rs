@@ -15,11 +15,14 @@ use super::stage::{group, text, topology};
 /// Set where this process is a member: the backend.
 const ROLE: &str = "CONFORMANCE_MEMBER";
 
+/// What its group receives.
+const PATTERN: &str = "CONFORMANCE_PATTERN";
+
 /// The body on which a member's handler never ends.
 pub(super) const DEADLY: &str = "deadly";
 
-/// The pattern and the group that members join.
-const GROUP: (&str, &str) = ("g", "tasks.#");
+/// The group that members join.
+const GROUP: &str = "g";
 
 /// How long a member may take to say something.
 const SOON: Duration = Duration::from_secs(20);
@@ -43,7 +46,8 @@ async fn play(backend: &str) -> Result<()> {
         let lasts = if body == DEADLY { 3_600_000 } else { 20 };
         tokio::time::sleep(Duration::from_millis(lasts)).await;
     };
-    let worker = broker.worker_on(group(GROUP.0, GROUP.1)).concurrency(4).prefetch(8);
+    let pattern = std::env::var(PATTERN).unwrap_or_default();
+    let worker = broker.worker_on(group(GROUP, &pattern)).concurrency(4).prefetch(8);
     let worker = worker.spawn(handle).await?;
     say("ready");
     let mut input = Vec::new();
@@ -67,10 +71,20 @@ pub(super) struct Member {
 
 #[expect(clippy::unwrap_used, clippy::panic, reason = "a case fails by panicking")]
 impl Member {
-    /// Starts one; it is a member when this returns.
+    /// Starts one of the group that receives `tasks.#`; it is a member when this returns.
     pub(super) async fn start(backend: &str, variables: Vec<(String, String)>) -> Self {
+        Self::start_on(backend, variables, "tasks.#").await
+    }
+
+    /// As [`Member::start`], of a group with this pattern.
+    pub(super) async fn start_on(
+        backend: &str,
+        variables: Vec<(String, String)>,
+        pattern: &str,
+    ) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.env_clear().envs(variables).env(ROLE, backend).kill_on_drop(true);
+        command.env_clear().envs(variables).env(ROLE, backend).env(PATTERN, pattern);
+        command.kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();

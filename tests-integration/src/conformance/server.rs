@@ -140,6 +140,11 @@ pub trait Server: Send + Sync {
     /// As [`Server::kill`].
     fn forget_stream(&self, stream: &str) -> Result<(), String>;
 
+    /// Whether its clients repeat what they have in hand without reading it again.
+    fn keeps_what_is_in_hand(&self) -> bool {
+        false
+    }
+
     /// Deletes every message of a stream; the groups stay.
     ///
     /// # Errors

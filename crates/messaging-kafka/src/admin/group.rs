@@ -57,7 +57,9 @@ pub(super) async fn drift(
     let asked = &config.patterns;
     let members = found::members(&shared.cluster, &found.id).await?.unwrap_or_default();
     let text = asked.to_string();
-    if let Some(theirs) = members.iter().find(|theirs| theirs.as_deref() != Some(&text)) {
+    // Who is about to leave asks for nothing.
+    let mut staying = members.iter().filter(|theirs| theirs.as_deref() != Some(""));
+    if let Some(theirs) = staying.find(|theirs| theirs.as_deref() != Some(&text)) {
         let theirs = theirs.as_deref().unwrap_or("members of another client");
         return Ok(Some(Drift::Other(theirs.to_owned())));
     }

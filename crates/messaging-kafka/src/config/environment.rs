@@ -74,6 +74,9 @@ pub(super) fn read(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Kafka
     if let Some(interval) = millis("KAFKA_HEARTBEAT_INTERVAL_MS", 1)? {
         config.heartbeat = interval;
     }
+    if let Some(time) = millis("KAFKA_MAX_POLL_INTERVAL_MS", 1_000)? {
+        config.max_in_hand = time;
+    }
     if let Some(text) = get("KAFKA_MAX_WAIT_TIME")? {
         config.max_wait = duration("KAFKA_MAX_WAIT_TIME", &text)?;
     }

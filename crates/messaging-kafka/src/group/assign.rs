@@ -58,10 +58,15 @@ pub(crate) fn assign(
         let assignment = Assignment { partitions, moving: withheld, theirs: None };
         assignments.insert(share.member.to_owned(), assignment);
     }
-    for id in claims.keys() {
-        assignments.entry(id.clone()).or_insert_with(|| Assignment {
-            theirs: Some(theirs.cloned().unwrap_or_default()),
-            ..Assignment::default()
+    for (id, claim) in claims {
+        assignments.entry(id.clone()).or_insert_with(|| match claim {
+            Some(claim) if claim.patterns.is_empty() => {
+                Assignment { moving: withheld, ..Assignment::default() }
+            }
+            _ => {
+                let theirs = Some(theirs.cloned().unwrap_or_default());
+                Assignment { theirs, ..Assignment::default() }
+            }
         });
     }
     assignments
@@ -71,7 +76,7 @@ pub(crate) fn assign(
 /// those the first.
 fn patterns_of_group(claims: &BTreeMap<String, Option<Claim>>) -> Option<&Vec<String>> {
     let mut votes: BTreeMap<&Vec<String>, (i32, usize)> = BTreeMap::new();
-    for claim in claims.values().flatten() {
+    for claim in claims.values().flatten().filter(|claim| !claim.patterns.is_empty()) {
         let (generation, count) = votes.entry(&claim.patterns).or_insert((-1, 0));
         *generation = claim.generation.max(*generation);
         *count += 1;

@@ -14,7 +14,8 @@ const FORMAT: u8 = 1;
 /// A member as it presents itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// What the group receives, as this member sees it, in order.
+    /// What the group receives, as this member sees it, in order; none if it is about to leave and
+    /// takes nothing more.
     pub(crate) patterns: Vec<String>,
     /// The generation in which it was last assigned something; −1: none.
     pub(crate) generation: i32,

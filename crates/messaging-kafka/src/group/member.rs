@@ -71,6 +71,8 @@ pub(crate) struct Member {
     not_before: Instant,
     /// When a stable member joins again.
     rejoin: Option<Instant>,
+    /// Whether it takes nothing more.
+    retired: bool,
     failures: u32,
     calls: Call,
     jitter: u64,
@@ -98,6 +100,7 @@ impl Member {
             next_beat: now,
             not_before: now,
             rejoin: None,
+            retired: false,
             failures: 0,
             calls: 0,
             jitter,
@@ -122,7 +125,13 @@ impl Member {
                 }
             }
             Event::Discovered(known) => self.discovered(now, known),
+            Event::Stuck(partitions) => self.stuck(now, &partitions),
             Event::Refused { generation, code } => self.refused(now, generation, code),
+            Event::Retire if !self.retired => {
+                self.retired = true;
+                self.want_rejoin(now);
+            }
+            Event::Retire => {}
             Event::Leave => self.leave(),
             Event::Tick => {}
         }
@@ -216,6 +225,14 @@ impl Member {
         }
     }
 
+    fn stuck(&mut self, now: Instant, partitions: &Partitions) {
+        let lost = self.holdings.retain(|partition| !partitions.contains(partition));
+        if !lost.is_empty() {
+            self.actions.push(Action::Lost(lost));
+            self.want_rejoin(now);
+        }
+    }
+
     fn leave(&mut self) {
         if self.phase == Phase::Leaving {
             return;
@@ -278,7 +295,8 @@ impl Member {
     fn join(&mut self, now: Instant) {
         self.phase = Phase::Joining;
         self.rejoin = None;
-        let claim = self.holdings.claim(&self.settings.patterns);
+        let patterns: &[String] = if self.retired { &[] } else { &self.settings.patterns };
+        let claim = self.holdings.claim(patterns);
         let mut topics: Vec<&str> = self.known.iter().map(|partition| &*partition.topic).collect();
         topics.dedup();
         let claim = claim.encode(topics.into_iter());
@@ -325,3 +343,6 @@ impl Member {
         self.not_before = now + full * (512 + share) / 1_024;
     }
 }
+
+#[cfg(test)]
+mod tests;

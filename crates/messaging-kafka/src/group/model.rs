@@ -49,6 +49,7 @@ struct Client {
     /// The connection of joins; a later one is another one.
     connection: u64,
     frozen_until: u64,
+    retired: bool,
     gone: bool,
     joins: u64,
 }
@@ -114,7 +115,14 @@ impl World {
             seed: self.random.next(),
         };
         let member = Member::new(settings, self.at(self.now));
-        let client = Client { member, connection: 0, frozen_until: 0, gone: false, joins: 0 };
+        let client = Client {
+            member,
+            connection: 0,
+            frozen_until: 0,
+            retired: false,
+            gone: false,
+            joins: 0,
+        };
         self.clients.push(client);
         let client = self.clients.len() - 1;
         self.event(client, Event::Discovered(self.known.clone()));
@@ -252,12 +260,20 @@ impl World {
         let running: Vec<usize> =
             (0..self.clients.len()).filter(|at| !self.clients[*at].gone).collect();
         let pick = running.get(self.random.below(running.len().max(1) as u64) as usize).copied();
-        match (self.random.below(8), pick) {
+        match (self.random.below(10), pick) {
             (0 | 1, _) if running.len() < 4 => self.add(),
             (2, Some(client)) => self.event(client, Event::Leave),
             (3, Some(client)) => self.clients[client].gone = true,
             (4 | 5, Some(client)) => {
                 self.clients[client].frozen_until = self.now + self.random.below(2 * SESSION);
+            }
+            (7, Some(client)) => {
+                let held = self.clients[client].member.held().into_iter().take(1).collect();
+                self.event(client, Event::Stuck(held));
+            }
+            (8, Some(client)) => {
+                self.clients[client].retired = true;
+                self.event(client, Event::Retire);
             }
             (6, _) => {
                 self.known.insert(Partition::new("t", self.known.len() as i32));
@@ -272,6 +288,11 @@ impl World {
     /// Nothing fails any more: in the end everything has one owner, and nothing moves.
     fn come_to_rest(&mut self) {
         self.faults = false;
+        for client in 0..self.clients.len() {
+            if self.clients[client].retired && !self.clients[client].gone {
+                self.event(client, Event::Leave);
+            }
+        }
         // Perhaps all others are gone or about to leave.
         self.add();
         self.run(self.now + 2 * SESSION + 60_000);

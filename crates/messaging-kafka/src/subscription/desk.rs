@@ -174,7 +174,8 @@ impl Desk {
             let number = (state.turn + at) % lanes;
             let Some(lane) = state.lanes.get_mut(number) else { return };
             while state.in_hand < self.prefetch && state.bytes < self.prefetch_bytes {
-                let Some(fetched) = lane.next(now, most_held) else { break };
+                let Some(mut fetched) = lane.next(now, most_held) else { break };
+                fetched.handed = Some(now);
                 state.in_hand += 1;
                 state.bytes += fetched.message.bytes();
                 lane.in_hand += 1;

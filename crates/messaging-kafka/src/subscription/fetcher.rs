@@ -46,6 +46,11 @@ pub(super) async fn run(member: Arc<Member>) {
         for (lane, partition) in member.desk.leaderless() {
             match member.shared.cluster.leader(&partition.topic, partition.number).await {
                 Ok(leader) => {
+                    let topic = member.shared.cluster.topic_id(&partition.topic);
+                    if let Some(before) = member.desk.set_topic(lane, topic) {
+                        missing |= !begin_anew(&member, &before).await;
+                        continue;
+                    }
                     member.desk.set_leader(lane, Some(leader));
                     if running.insert(leader) {
                         tasks.spawn(follow(Arc::clone(&member), leader));
@@ -74,6 +79,21 @@ pub(super) async fn run(member: Arc<Member>) {
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// A topic was deleted and created again: everything in it is new. `false` if that has to wait.
+async fn begin_anew(member: &Member, before: &Wanted) -> bool {
+    let partition = &before.place.partition;
+    let Ok(first) = offset_at(&member.shared.cluster, partition, EARLIEST).await else {
+        return false;
+    };
+    let reason = format!(
+        "{partition}: it was deleted and created anew, and {} was next of the old one",
+        before.offset
+    );
+    member.desk.tell(Event::Gap(Gap::new(None, reason)));
+    member.desk.restart(before, first);
+    true
 }
 
 /// Fetches from one broker whatever of it is wanted.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use messaging_core::driver::Backoff;
-use messaging_core::{Error, ErrorKind, Result};
+use messaging_core::{Error, ErrorKind, Result, Start};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -25,6 +25,9 @@ use crate::offsets::resume::Resume;
 /// How often new partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(10);
 
+/// How long who leaves keeps what is free: most leave at once, and one rebalance is enough for that.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// What the task waits for beside the clock.
 enum Done {
     Answered(Call, Result<Answer, Fault>),
@@ -38,6 +41,8 @@ struct Keeper {
     member: Arc<Member>,
     machine: Machine,
     requests: Requests,
+    /// What there was when we came: partitions that are found later are read from their beginning.
+    first: Arc<Partitions>,
     work: FuturesUnordered<Work>,
     /// Told once the first assignment is open, or what kept us out.
     ready: Option<oneshot::Sender<Result<()>>>,
@@ -47,6 +52,8 @@ struct Keeper {
     /// What is ours and was not there at the last look.
     missing: Partitions,
     leaving: bool,
+    /// When others get what is free, though something is still in hand.
+    retire: Option<Instant>,
     closing: bool,
     ended: bool,
 }
@@ -64,21 +71,27 @@ pub(super) async fn run(
         machine: Machine::new(settings, Instant::now()),
         member: Arc::clone(&member),
         requests,
+        first: Arc::new(known.clone()),
         work: FuturesUnordered::new(),
         ready: Some(ready),
         opening: 0,
         unused: Vec::new(),
         missing: Partitions::new(),
         leaving: false,
+        retire: None,
         closing: false,
         ended: false,
     };
     keeper.on(Event::Discovered(known));
     let mut look = Instant::now() + DISCOVERY;
+    let limit = member.shared.config.max_in_hand;
+    let rhythm = (limit / 8).clamp(Duration::from_millis(100), DISCOVERY);
+    let mut check = Instant::now() + rhythm;
     let far = Duration::from_secs(3_600);
     while !keeper.ended {
         let now = Instant::now();
         let tick = keeper.machine.deadline().unwrap_or(now + far);
+        let retire = keeper.retire.unwrap_or(now + far);
         tokio::select! {
             biased;
             () = member.shared.dead.cancelled() => break,
@@ -97,6 +110,14 @@ pub(super) async fn run(
                 look = Instant::now() + DISCOVERY;
                 let member = Arc::clone(&member);
                 keeper.work.push(Box::pin(async move { Done::Discovered(member.discover().await) }));
+            }
+            () = sleep_until(check) => {
+                check = Instant::now() + rhythm;
+                keeper.give_up_what_is_stuck(limit);
+            }
+            () = sleep_until(retire) => {
+                keeper.retire = None;
+                keeper.on(Event::Retire);
             }
             () = sleep_until(tick) => keeper.on(Event::Tick),
         }
@@ -153,8 +174,9 @@ impl Keeper {
         let new = member.desk.assign(places.collect(), generation);
         if !new.is_empty() && !self.leaving {
             self.opening += 1;
-            let member = Arc::clone(member);
-            self.work.push(Box::pin(async move { Done::Opened(open(&member, new).await) }));
+            let (member, first) = (Arc::clone(member), Arc::clone(&self.first));
+            let opening = async move { Done::Opened(open(&member, &first, new).await) };
+            self.work.push(Box::pin(opening));
         }
     }
 
@@ -194,6 +216,7 @@ impl Keeper {
 
     fn begin_leaving(&mut self) {
         self.leaving = true;
+        self.retire = Some(Instant::now() + PATIENCE);
         self.member.leave();
     }
 
@@ -206,6 +229,18 @@ impl Keeper {
         }
         if self.leaving && self.member.desk.is_given_up() {
             self.on(Event::Leave);
+        }
+    }
+
+    /// Gives partitions up whose handlers make no progress, so that others may try.
+    fn give_up_what_is_stuck(&mut self, limit: Duration) {
+        let stuck = self.member.desk.overdue(limit);
+        for (partition, offset) in &stuck {
+            let secs = limit.as_secs_f32();
+            tracing::warn!(%partition, offset, "in hand for more than {secs} s: given up");
+        }
+        if !stuck.is_empty() {
+            self.on(Event::Stuck(stuck.into_iter().map(|(partition, _)| partition).collect()));
         }
     }
 
@@ -222,11 +257,12 @@ impl Keeper {
 /// Looks up where partitions that became ours go on, until the brokers say so.
 async fn open(
     member: &Member,
+    first: &Partitions,
     new: Vec<(Partition, u32)>,
 ) -> Result<Vec<(Partition, u32, Resume)>> {
     let mut backoff = Backoff::doubling();
     loop {
-        match look_up(member, &new).await {
+        match look_up(member, first, &new).await {
             Err(error) if is_passing(&error) => {
                 tokio::select! {
                     () = sleep(backoff.next()) => {}
@@ -248,6 +284,7 @@ fn is_passing(error: &Error) -> bool {
 
 async fn look_up(
     member: &Member,
+    first: &Partitions,
     new: &[(Partition, u32)],
 ) -> Result<Vec<(Partition, u32, Resume)>> {
     let cluster = &member.shared.cluster;
@@ -269,7 +306,12 @@ async fn look_up(
                 Some(progress) => Resume::after(progress),
                 None => Resume::at(place.offset),
             },
-            None => Resume::at(places::start_of(cluster, partition, source.start).await?),
+            None => {
+                // A start says nothing of what came later, nor of retries (G8).
+                let says = first.contains(partition) && !member.is_of_retries(partition);
+                let start = if says { source.start } else { Start::Earliest };
+                Resume::at(places::start_of(cluster, partition, start).await?)
+            }
         };
         opened.push((partition.clone(), *epoch, resume));
     }

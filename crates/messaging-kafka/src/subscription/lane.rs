@@ -32,6 +32,8 @@ pub(super) struct Fetched {
     pub(super) origin: Option<(i32, i64)>,
     /// A retry waits until then, and those behind it are due later.
     pub(super) not_before: Option<Instant>,
+    /// When it went out, while it is in somebody's hands.
+    pub(super) handed: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(super) struct Lane {
     ready_bytes: usize,
     /// Where the next fetch begins.
     pub(super) fetch_at: i64,
+    /// Of which topic it is read, among those of the same name; 0 while that is not known.
+    pub(super) topic: u128,
     pub(super) in_hand: usize,
     /// Offsets whose copies are on their way.
     pub(super) copying: BTreeSet<i64>,
@@ -90,6 +94,7 @@ impl Lane {
             ready: VecDeque::new(),
             ready_bytes: 0,
             fetch_at: 0,
+            topic: 0,
             in_hand: 0,
             copying: BTreeSet::new(),
             limit: i64::MIN,
@@ -137,6 +142,7 @@ impl Lane {
         self.copying.clear();
         self.trial = None;
         self.ended = false;
+        self.topic = 0;
     }
 
     /// It is not ours any more: what is in hand of it is stale if it was `lost`.
@@ -278,11 +284,14 @@ impl Lane {
     pub(super) fn progress(&mut self, patterns: u64) -> Progress {
         // What was read and is not ready any more is in the ledger, or needs no settling.
         self.ledger.pass(self.ready.front().map_or(self.fetch_at, |front| front.offset));
+        // What is unsettled and was not handed out by us may wait for its raised attempt to be stored.
+        let hands = self.ledger.hands().map(|fetched| fetched.offset);
+        let out = hands.chain(self.copying.last().copied()).max().map_or(i64::MIN, |at| at + 1);
         let limit = match self.state {
-            State::Open => Some(self.next_limit().max(self.ledger.next())),
+            State::Open => Some(self.next_limit().max(self.limit).max(out)),
             // Nothing more goes out, and nothing is in hand: a clean end.
             _ if self.is_free() => None,
-            _ => Some(self.ledger.next()),
+            _ => Some(out),
         };
         self.dirty = false;
         self.ledger.progress(patterns, limit)
@@ -296,7 +305,9 @@ impl Lane {
         if !is_suspect(front) {
             return front.offset.max(self.ledger.next()) + WINDOW;
         }
-        if front.offset < self.limit {
+        // What waits for the trial of another is not blamed for it.
+        let waits = self.trial.is_some() && !self.is_free();
+        if front.offset < self.limit || waits {
             return self.limit;
         }
         if front.standing.is_on_trial() {
@@ -316,6 +327,20 @@ impl Lane {
             end = fetched.offset + 1;
         }
         end
+    }
+
+    /// A commit with this limit was answered.
+    pub(super) fn committed(&mut self, limit: Option<i64>) {
+        match limit {
+            Some(limit) => self.limit = self.limit.max(limit),
+            // It may have gone on since, and been asked back again.
+            None => self.ended = self.state == State::Revoked && self.is_free() && !self.dirty,
+        }
+    }
+
+    /// Whether it was asked back, nothing of it is in hand, and its clean end is committed.
+    pub(super) fn is_released(&self) -> bool {
+        self.state == State::Revoked && self.is_free() && !self.dirty && self.ended
     }
 
     /// Whether nothing of it is in hand or on its way.
@@ -339,6 +364,10 @@ impl Lane {
         self.state = State::Open;
         self.ended = false;
         self.dirty = true;
+        // A clean end may be stored: nothing goes out before a limit is again.
+        if self.limit != i64::MAX {
+            self.limit = i64::MIN;
+        }
     }
 }
 

@@ -126,6 +126,11 @@ impl Member {
         Some(Place { partition, content })
     }
 
+    /// Whether messages wait there for their retries.
+    pub(super) fn is_of_retries(&self, partition: &Partition) -> bool {
+        self.place(partition.clone()).is_some_and(|place| place.content == Content::Retry)
+    }
+
     /// Every partition of what is read now. A topic that is not there now has none.
     ///
     /// # Errors
@@ -134,6 +139,7 @@ impl Member {
         let topics = self.source.topics(&self.shared, &self.shared.topology())?;
         let names: Vec<&str> = topics.keys().map(String::as_str).collect();
         let found = self.shared.cluster.metadata(Some(&names)).await?;
+        self.desk.doubt(&found.iter().map(|topic| (topic.name.as_str(), topic.id)).collect());
         let mut partitions = Partitions::new();
         for topic in &found {
             let name: Arc<str> = topic.name.as_str().into();

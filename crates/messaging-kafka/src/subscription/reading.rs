@@ -38,6 +38,7 @@ pub(super) fn message(record: Record, place: &Place, recent: Option<&Subject>) -
         stored_at,
         origin: retry.origin,
         not_before: retry.due.map(instant),
+        handed: None,
     })
 }
 

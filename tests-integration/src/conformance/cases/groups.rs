@@ -24,9 +24,10 @@ cases! {
 async fn members_of_a_group_share_its_messages(stage: Stage) {
     let (here, there) = (stage.broker().await, stage.broker().await);
     let few = std::num::NonZeroU32::new(2).unwrap();
-    let mut one = consume(&here, group("g", "tasks.#").prefetch(few)).await;
-    let mut two = consume(&there, group("g", "tasks.#").prefetch(few)).await;
-    publish_numbers(&here, "tasks.n", 40).await;
+    // A stream of several lanes: there are brokers that give a lane to one member.
+    let mut one = consume(&here, group("g", "events.#").prefetch(few)).await;
+    let mut two = consume(&there, group("g", "events.#").prefetch(few)).await;
+    publish_numbers(&here, "events.n", 40).await;
     let (mut got, mut shares) = (Vec::new(), [0, 0]);
     for _ in 0..40 {
         let delivery = tokio::select! {

@@ -141,14 +141,14 @@ async fn stopping_lets_handlers_end_and_returns_the_rest_uncounted(stage: Stage)
             drop(gate.acquire().await);
         }
     };
-    let worker = broker.worker("g", ["tasks.#"]).concurrency(2).prefetch(10).spawn(handle).await;
+    let worker = broker.worker("g", ["events.#"]).concurrency(2).prefetch(10).spawn(handle).await;
     let worker = worker.unwrap();
-    publish_numbers(&broker, "tasks.n", 10).await;
+    publish_numbers(&broker, "events.n", 10).await;
     starts.recv().await.unwrap();
     starts.recv().await.unwrap();
     let mut stopping = JoinSet::new();
     stopping.spawn(worker.stop());
-    let mut rest = consume(&broker, group("g", "tasks.#")).await;
+    let mut rest = consume(&broker, group("g", "events.#")).await;
     let first = next(&mut rest).await;
     assert_eq!(first.attempt(), 1);
     first.ack();

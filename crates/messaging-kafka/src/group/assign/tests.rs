@@ -183,3 +183,15 @@ fn ten_thousand_partitions_and_five_hundred_members_take_less_than_a_second() {
     // Two assignments, in an unoptimised build.
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
+
+#[test]
+fn a_member_about_to_leave_gets_nothing_and_keeps_what_it_has_in_hand_from_others() {
+    let known: Partitions = (0..3).map(|number| Partition::new("t", number)).collect();
+    let held = Partitions::from([Partition::new("t", 0)]);
+    let leaves = Claim { generation: 4, leaving: held, ..Claim::default() };
+    let claims = BTreeMap::from([("a".into(), Some(leaves)), ("b".into(), member(-1, &[]))]);
+    let plan = assign(&claims, &known);
+    assert_eq!(plan["a"], Assignment { moving: true, ..Assignment::default() });
+    let rest = [Partition::new("t", 1), Partition::new("t", 2)];
+    assert_eq!((&plan["b"].partitions, &plan["b"].theirs), (&rest.into(), &None));
+}

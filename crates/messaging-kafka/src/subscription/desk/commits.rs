@@ -78,10 +78,7 @@ impl Desk {
                 lane.dirty = true;
                 continue;
             }
-            match one.progress.limit {
-                Some(limit) => lane.limit = lane.limit.max(limit),
-                None => lane.ended = lane.state == LaneState::Revoked,
-            }
+            lane.committed(one.progress.limit);
         }
         let (mut done, mut left) = (Vec::new(), Vec::new());
         for (number, epoch, confirm) in commit.confirms {

@@ -1,11 +1,14 @@
 //! Which partitions are ours.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use messaging_core::driver::{Event, Lanes};
 use tokio::time::Instant;
 
-use super::super::lane::{Lane, State as LaneState};
+use super::super::lane::{Fetched, Lane, State as LaneState};
 use super::super::place::Place;
-use super::{Desk, Phase, State};
+use super::{Desk, Phase, State, Wanted};
 use crate::cluster::BrokerId;
 use crate::group::{Partition, Partitions};
 use crate::offsets::resume::Resume;
@@ -69,6 +72,8 @@ impl Desk {
                 |lane: &&mut Lane| lane.state == LaneState::Opening && lane.epoch == epoch;
             let Some(lane) = lane.filter(opening) else { continue };
             lane.open(resume, self.commits);
+            // Looking for it says of which topic is read.
+            state.leaders.remove(&number);
             numbers.push(number);
         }
         if !numbers.is_empty() {
@@ -100,7 +105,9 @@ impl Desk {
                     lane.close(true);
                     unused.push(partition.clone());
                 }
-                LaneState::Revoked | LaneState::Closed => {}
+                // Whoever is about to leave has ended it already.
+                LaneState::Closed => unused.push(partition.clone()),
+                LaneState::Revoked => {}
             }
         }
         if !numbers.is_empty() {
@@ -145,13 +152,58 @@ impl Desk {
         self.room.notify_waiters();
     }
 
+    /// Partitions of which something has been in hand for longer than this, and the first such offset.
+    pub(in super::super) fn overdue(&self, limit: Duration) -> Vec<(Partition, i64)> {
+        let now = Instant::now();
+        let state = self.lock();
+        let late = |lane: &Lane| {
+            let mut hands = lane.ledger.hands();
+            let late = |fetched: &&Fetched| {
+                fetched.handed.is_some_and(|at| now.duration_since(at) > limit)
+            };
+            Some((lane.place.partition.clone(), hands.find(late)?.offset))
+        };
+        state.lanes.iter().filter_map(late).collect()
+    }
+
+    /// Says of which topic a partition is read. If that is another one of the same name than
+    /// before, gives what was read of it.
+    pub(in super::super) fn set_topic(&self, lane: u32, topic: u128) -> Option<Wanted> {
+        let mut state = self.lock();
+        let number = lane;
+        let lane = state.lanes.get_mut(number as usize)?;
+        if lane.topic != 0 && topic != 0 && lane.topic != topic {
+            let (epoch, place, offset) = (lane.epoch, lane.place.clone(), lane.fetch_at);
+            return Some(Wanted { lane: number, epoch, place, offset });
+        }
+        lane.topic = topic;
+        None
+    }
+
+    /// Looks again for the leaders of partitions whose topics are other ones by now.
+    pub(in super::super) fn doubt(&self, topics: &HashMap<&str, u128>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let known = state.leaders.len();
+        for (number, lane) in (0..).zip(&state.lanes) {
+            let now = topics.get(&*lane.place.partition.topic).copied().unwrap_or(0);
+            if lane.topic != 0 && now != 0 && lane.topic != now {
+                state.leaders.remove(&number);
+            }
+        }
+        if state.leaders.len() < known {
+            drop(guard);
+            self.room.notify_waiters();
+        }
+    }
+
     /// Partitions that were asked back, of which nothing is in hand and whose clean end is
     /// committed.
     pub(in super::super) fn released(&self) -> Vec<Partition> {
         let mut state = self.lock();
         let mut released = Vec::new();
         for lane in &mut state.lanes {
-            if lane.state == LaneState::Revoked && lane.is_free() && !lane.dirty && lane.ended {
+            if lane.is_released() {
                 released.push(lane.place.partition.clone());
                 lane.close(false);
             }
@@ -198,13 +250,13 @@ impl Desk {
 
     /// A partition was cut back or created anew: offsets mean something else from now on, so what is
     /// in hand of it is stale, and reading begins again.
-    pub(in super::super) fn restart(&self, wanted: &super::Wanted, at: i64) {
+    pub(in super::super) fn restart(&self, wanted: &Wanted, at: i64) {
         let current = |lane: &Lane| lane.epoch == wanted.epoch && lane.state == LaneState::Open;
         if !self.lock().lanes.get(wanted.lane as usize).is_some_and(current) {
             return;
         }
         self.lose([&wanted.place.partition]);
-        for (partition, epoch) in self.assign(vec![wanted.place.clone()], wanted.epoch) {
+        for (partition, epoch) in self.assign(vec![wanted.place.clone()], 0) {
             self.open(vec![(partition, epoch, Resume::at(at))]);
         }
     }

@@ -24,6 +24,7 @@ fn fetched(offset: i64, key: Option<u8>) -> Fetched {
         stored_at: UNIX_EPOCH,
         origin: None,
         not_before: None,
+        handed: None,
     }
 }
 
@@ -43,7 +44,12 @@ enum Step {
     Ack(usize),
     Release(usize),
     Abandon(usize),
-    Commit { answered: bool },
+    Commit {
+        answered: bool,
+    },
+    /// A commit goes out, and its answer comes at some later time.
+    Send,
+    Answer,
     Revoke,
     GoOn,
     Crash,
@@ -58,6 +64,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..9_usize).prop_map(Step::Release),
         1 => (0..9_usize).prop_map(Step::Abandon),
         4 => any::<bool>().prop_map(|answered| Step::Commit { answered }),
+        3 => Just(Step::Send),
+        3 => Just(Step::Answer),
         1 => Just(Step::Revoke),
         1 => Just(Step::GoOn),
         1 => Just(Step::Crash),
@@ -71,7 +79,11 @@ struct World {
     now: Instant,
     hands: Vec<Fetched>,
     acked: BTreeSet<i64>,
+    /// Of that, what the present owner acked.
+    own: BTreeSet<i64>,
     stored: Option<(i64, String)>,
+    /// The commit on its way.
+    sent: Option<Progress>,
     ordered: bool,
     /// What was in hand when an owner died: it may be blamed, nothing else.
     blamed: BTreeSet<i64>,
@@ -86,7 +98,9 @@ impl World {
             now,
             hands: Vec::new(),
             acked: BTreeSet::new(),
+            own: BTreeSet::new(),
             stored: None,
+            sent: None,
             ordered,
             blamed: BTreeSet::new(),
         };
@@ -96,27 +110,51 @@ impl World {
 
     fn take_over(&mut self) {
         self.hands.clear();
-        let resume = self.stored.as_ref().map_or(Resume::at(0), |(base, text)| {
-            Progress::decode(text, *base).map_or(Resume::at(*base), Resume::after)
-        });
+        self.own.clear();
+        self.sent = None;
+        let resume = self.resume();
         self.lane = Lane::new(place(), self.ordered);
         self.lane.open(resume, true);
     }
 
+    /// One commit is on its way at a time.
     fn commit(&mut self, answered: bool) {
+        if self.sent.is_none() {
+            self.send();
+        }
+        self.answer(answered);
+    }
+
+    fn send(&mut self) {
         let progress = self.lane.progress(7);
         let unsettled = (0..progress.base).filter(|o| o % 3 != 2 && !self.acked.contains(o));
         assert_eq!(unsettled.collect::<Vec<_>>(), [] as [i64; 0], "skipped by a commit");
         // Whether it was answered or not, the broker may have it.
         self.stored = Some((progress.base, progress.encode()));
-        if answered {
-            match progress.limit {
-                Some(limit) => self.lane.limit = self.lane.limit.max(limit),
-                None => self.lane.ended = true,
-            }
-        } else {
-            self.lane.dirty = true;
+        self.sent = Some(progress);
+    }
+
+    fn answer(&mut self, taken: bool) {
+        match self.sent.take() {
+            Some(progress) if taken => self.lane.committed(progress.limit),
+            Some(_) => self.lane.dirty = true,
+            None => {}
         }
+    }
+
+    /// What the next owner hands out that this one acked.
+    fn repeated(&self) -> Vec<i64> {
+        let resume = self.resume();
+        let again = self.own.iter().copied().filter(|offset| {
+            *offset >= resume.start() && resume.standing(*offset, 1) != Standing::Done
+        });
+        again.collect()
+    }
+
+    fn resume(&self) -> Resume {
+        self.stored.as_ref().map_or(Resume::at(0), |(base, text)| {
+            Progress::decode(text, *base).map_or(Resume::at(*base), Resume::after)
+        })
     }
 
     fn hand(&mut self, at: usize) -> Option<(Fetched, u32)> {
@@ -136,7 +174,18 @@ impl World {
             Step::Take => {
                 if let Some(next) = self.lane.next(self.now, 100) {
                     assert!(!self.acked.contains(&next.offset) || self.stored.is_some());
-                    assert!(next.offset < self.lane.limit, "handed out beyond the limit");
+                    let stored = self.resume().limit().is_some_and(|limit| next.offset < limit);
+                    assert!(stored, "{} is handed out beyond the limit", next.offset);
+                    if let Standing::Open { attempt, suspect: true } = next.standing
+                        && attempt == next.attempt
+                    {
+                        let Standing::Open { attempt: later, .. } =
+                            self.resume().standing(next.offset, 1)
+                        else {
+                            panic!("{} is settled for the next owner", next.offset)
+                        };
+                        assert!(later > attempt, "the attempt of {} is not stored", next.offset);
+                    }
                     let known = self.hands.iter().any(|hand| hand.offset == next.offset);
                     assert!(!known, "{} is in hand already", next.offset);
                     self.lane.in_hand += 1;
@@ -148,6 +197,7 @@ impl World {
                 if let Some((hand, _)) = self.hand(*at) {
                     assert!(self.lane.settle(hand.offset, hand.message.key.as_ref()));
                     self.acked.insert(hand.offset);
+                    self.own.insert(hand.offset);
                 }
             }
             Step::Release(at) => {
@@ -162,6 +212,8 @@ impl World {
                 }
             }
             Step::Commit { answered } => self.commit(*answered),
+            Step::Send if self.sent.is_none() => self.send(),
+            Step::Answer => self.answer(true),
             Step::Revoke if self.lane.state == State::Open => {
                 self.lane.state = State::Revoked;
                 self.lane.forget_fetched();
@@ -178,11 +230,15 @@ impl World {
                 }
                 self.lane.state = State::Revoked;
                 self.lane.forget_fetched();
+                self.answer(true);
                 self.commit(true);
-                assert!(self.lane.ended);
+                assert!(self.lane.is_released());
                 self.take_over();
             }
-            Step::Read(_) | Step::Revoke | Step::GoOn => {}
+            Step::Read(_) | Step::Send | Step::Revoke | Step::GoOn => {}
+        }
+        if self.lane.is_released() {
+            assert_eq!(self.repeated(), [] as [i64; 0], "handed over before it was committed");
         }
     }
 }

@@ -176,6 +176,10 @@ impl Server for KafkaServer {
         true
     }
 
+    fn keeps_what_is_in_hand(&self) -> bool {
+        true
+    }
+
     /// Clients of ours make no topic of a stream but when they connect.
     fn forget_stream(&self, stream: &str) -> Result<(), String> {
         let topic = self.topic(stream);

@@ -1,0 +1,130 @@
+use std::collections::VecDeque;
+
+use super::super::Partition;
+use super::*;
+
+const SESSION: Duration = Duration::from_secs(6);
+
+fn settings(instance: Option<&str>) -> Settings {
+    Settings {
+        group: "g".into(),
+        name: "g".into(),
+        instance: instance.map(str::to_owned),
+        patterns: vec!["t.#".into()],
+        session: SESSION,
+        rebalance: SESSION * 2,
+        heartbeat: Duration::from_secs(1),
+        seed: 7,
+    }
+}
+
+/// A member alone in its group, in which everything is answered at once.
+fn stable(now: Instant, instance: Option<&str>) -> Member {
+    let mut member = Member::new(settings(instance), now);
+    let known = Partitions::from([Partition::new("t", 0), Partition::new("t", 1)]);
+    let mut actions = VecDeque::from(member.on(now, Event::Discovered(known)));
+    while let Some(action) = actions.pop_front() {
+        let Action::Request { call, request, .. } = action else { continue };
+        let answer = match request {
+            Request::Find => Answer::Found,
+            Request::Join { claim, .. } => Answer::Joined(Joined {
+                generation: 1,
+                member: "m".into(),
+                members: Some(vec![("m".into(), claim)]),
+            }),
+            Request::Sync { assignments, .. } => Answer::Synced(assignments[0].1.clone()),
+            Request::Beat { .. } => Answer::Alive,
+            Request::Leave { .. } => Answer::Left,
+        };
+        actions.extend(member.on(now, Event::Answered { call, answer: Ok(answer) }));
+    }
+    assert!(member.is_stable());
+    assert_eq!(member.held().len(), 2);
+    member
+}
+
+fn lost(actions: &[Action]) -> usize {
+    let lost = |action: &Action| match action {
+        Action::Lost(partitions) => partitions.len(),
+        _ => 0,
+    };
+    actions.iter().map(lost).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_nobody_answers_gives_everything_up_after_a_session_by_its_own_clock() {
+    let now = Instant::now();
+    let mut member = stable(now, None);
+    assert_eq!(member.fenced_at(), now + SESSION);
+    let mut at = now;
+    let almost = now + SESSION - Duration::from_millis(1);
+    while at < almost {
+        at = member.deadline().unwrap().max(at + Duration::from_millis(1)).min(almost);
+        assert_eq!(lost(&member.on(at, Event::Tick)), 0, "{:?}", at - now);
+    }
+    assert_eq!(lost(&member.on(now + SESSION, Event::Tick)), 2);
+    assert!(member.held().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_finds_its_partitions_lost_before_anything_else() {
+    let now = Instant::now();
+    let mut member = stable(now, None);
+    let late = now + SESSION * 5;
+    let actions = member.on(late, Event::Released(Partition::new("t", 0)));
+    assert!(matches!(actions.first(), Some(Action::Lost(all)) if all.len() == 2), "{actions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_of_one_name_end_the_first_loudly_and_for_good() {
+    const FENCED: i16 = 82;
+    let now = Instant::now();
+    let mut member = stable(now, Some("one"));
+    let actions = member.on(now, Event::Refused { generation: 1, code: FENCED });
+    assert_eq!(lost(&actions), 2);
+    assert!(actions.iter().any(|action| matches!(action, Action::Failed(_))), "{actions:?}");
+    assert!(matches!(actions.last(), Some(Action::Ended)));
+    assert!(member.deadline().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_with_a_name_of_its_own_keeps_its_place_when_it_ends() {
+    let now = Instant::now();
+    let leaves = |instance| {
+        let actions = stable(now, instance).on(now, Event::Leave);
+        let is = |action: &Action| {
+            matches!(action, Action::Request { request: Request::Leave { .. }, .. })
+        };
+        actions.iter().any(is)
+    };
+    assert!(leaves(None));
+    assert!(!leaves(Some("one")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_about_to_leave_asks_for_nothing_and_says_what_it_still_has() {
+    let now = Instant::now();
+    let mut member = stable(now, None);
+    let actions = member.on(now, Event::Retire);
+    let claim = actions.iter().find_map(|action| match action {
+        Action::Request { request: Request::Join { claim, .. }, .. } => Some(claim),
+        _ => None,
+    });
+    let claim = super::super::claim::Claim::decode(claim.unwrap()).unwrap();
+    assert!(claim.patterns.is_empty());
+    assert_eq!(claim.owned.len(), 2);
+    assert!(member.on(now, Event::Retire).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_makes_no_progress_is_given_up_alone() {
+    let now = Instant::now();
+    let mut member = stable(now, None);
+    let one = Partitions::from([Partition::new("t", 1)]);
+    let actions = member.on(now, Event::Stuck(one.clone()));
+    assert!(matches!(&actions[0], Action::Lost(lost) if *lost == one), "{actions:?}");
+    let joins =
+        |action: &Action| matches!(action, Action::Request { request: Request::Join { .. }, .. });
+    assert!(actions.iter().any(joins), "{actions:?}");
+    assert_eq!(member.held(), Partitions::from([Partition::new("t", 0)]));
+}

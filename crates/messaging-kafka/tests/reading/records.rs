@@ -1,0 +1,110 @@
+//! Records that are not ours.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use messaging_core::lane::lane_of;
+
+use crate::raw::{batch, produce, record};
+use crate::stand::{Stand, message, publish};
+use crate::{bodies, group, next, open, tasks};
+
+const PRODUCER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reading/Transactions.java");
+
+pub(crate) async fn a_null_header_and_a_bomb_do_not_keep_their_neighbours(stand: &Stand) {
+    let config = stand.config();
+    let topic = format!("{}.tasks", config.prefix);
+    let (broker, seen) = open(&config, 1).await;
+    let server = stand.server();
+    let null = [
+        record(0, b"null header", (b"h", None)),
+        record(1, b"no name of ours", (b"\xff\xfe", Some(b"\xff"))),
+    ]
+    .concat();
+    assert_eq!(produce(server, &topic, batch(0, 2, &null)), 0);
+    let bomb = {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        packed.write_all(&record(0, &vec![0; 65 << 20], (b"h", None))).unwrap();
+        packed.finish().unwrap()
+    };
+    assert!(bomb.len() < 200_000, "{}", bomb.len());
+    assert_eq!(produce(server, &topic, batch(1, 1, &bomb)), 0);
+    assert!(publish(&broker, [message(None, "after")]).await[0].is_ok());
+    let mut consumer = broker.subscribe(group()).await.unwrap();
+    let first = next(&mut consumer).await;
+    assert_eq!(first.message().body, "null header");
+    assert_eq!(first.message().headers.text("h"), Some(""));
+    first.ack();
+    assert_eq!(bodies(&mut consumer, 2).await, ["no name of ours", "after"]);
+    assert!(seen.has("offsets 2 to 2"), "{seen:?}");
+    broker.close().await.unwrap();
+}
+
+pub(crate) async fn aborted_transactions_of_a_java_producer_are_not_seen(stand: &Stand) {
+    let config = stand.config();
+    let topic = format!("{}.tasks", config.prefix);
+    let (broker, _) = open(&config, 4).await;
+    let tool = stand.brokers.kafka_tool("topics", Vec::new()).unwrap();
+    let class_path = tool.get_envs().find(|(name, _)| *name == "CLASSPATH").unwrap().1.unwrap();
+    let mut java = Command::new(tool.get_program());
+    java.arg("-cp").arg(class_path).arg(Path::new(PRODUCER));
+    let output = java.args([&stand.server().to_string(), &topic]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    // Where Java puts a key.
+    let four = NonZeroU32::new(4).unwrap();
+    let mut keys = 0;
+    for line in said.lines() {
+        let (key, partition) = line.split_once(' ').unwrap();
+        assert_eq!(lane_of(key.as_bytes(), four).to_string(), partition, "{key}");
+        keys += 1;
+    }
+    assert_eq!(keys, 100);
+    let mut consumer = broker.subscribe(group()).await.unwrap();
+    let seen: BTreeSet<String> = bodies(&mut consumer, 50).await.into_iter().collect();
+    assert_eq!(seen.len(), 50);
+    assert!(seen.iter().all(|body| body.starts_with("kept")), "{seen:?}");
+    // What follows is reached, so that nothing of the rest is behind it.
+    let all = (0..8).map(|number| message(None, format!("ours {number}")));
+    assert!(publish(&broker, all).await.iter().all(Result::is_ok));
+    let ours = bodies(&mut consumer, 8).await;
+    assert!(ours.iter().all(|body| body.starts_with("ours")), "{ours:?}");
+    broker.close().await.unwrap();
+}
+
+pub(crate) async fn a_topic_created_anew_is_read_from_its_beginning(stand: &Stand) {
+    let config = stand.config();
+    let (broker, seen) = open(&config, 1).await;
+    let all = |name: &str, count| {
+        let name = name.to_owned();
+        (0..count).map(move |number| message(None, format!("{name} {number}")))
+    };
+    assert!(publish(&broker, all("old", 5)).await.iter().all(Result::is_ok));
+    let mut consumer = broker.subscribe(group()).await.unwrap();
+    assert_eq!(bodies(&mut consumer, 5).await.len(), 5);
+    // The new one has more than the old one had before anybody reads it again: its offsets say
+    // nothing.
+    let (other, _) = open(&config, 1).await;
+    other.admin().unwrap().delete(&"stream tasks".parse().unwrap()).await.unwrap();
+    let created = async {
+        while other.provision(tasks(1)).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    created.await;
+    let mut confirmed = 0;
+    while confirmed < 20 {
+        let outcomes = publish(&other, all("new", 20 - confirmed)).await;
+        confirmed += outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    }
+    let new = bodies(&mut consumer, 20).await;
+    assert!(new.iter().all(|body| body.starts_with("new")), "{new:?}");
+    assert!(seen.has("created anew"), "{seen:?}");
+    broker.close().await.unwrap();
+    other.close().await.unwrap();
+}
