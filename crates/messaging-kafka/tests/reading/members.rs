@@ -30,14 +30,14 @@ pub(crate) async fn eager_members_of_the_same_group_are_told(stand: &Stand) {
     tool.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let foreign = Running(tool.spawn().unwrap());
     let began = Instant::now();
-    // Before it has joined, ours is the first.
-    let error = loop {
-        match broker.subscribe::<Bytes>(group()).await {
-            Err(error) => break error,
-            Ok(consumer) => drop(consumer),
-        }
+    // Whoever is the first decides, and both retry.
+    while !stand
+        .tool("consumer-groups", &["--describe", "--members", "--group", &id])
+        .contains("console-consumer")
+    {
         assert!(began.elapsed() < SOON, "the foreign member does not join");
-    };
+    }
+    let error = broker.subscribe::<Bytes>(group()).await.unwrap_err();
     let ErrorKind::GroupConflict { ours, .. } = error.kind() else { panic!("{error:?}") };
     assert_eq!(ours, "messaging-cooperative-1");
     assert!(error.to_string().contains("another client"), "{error}");
