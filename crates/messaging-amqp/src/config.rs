@@ -8,6 +8,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use messaging_core::driver::variables::{self, invalid};
 use messaging_core::error::excerpt;
 use messaging_core::{Error, ErrorKind, Result, Secret};
 
@@ -134,13 +135,7 @@ impl RabbitConfig {
     /// [`ErrorKind::InvalidConfig`], naming the variable and what it accepts; never its value where
     /// that may hold a password.
     pub fn from_env() -> Result<Self> {
-        environment::read(|name| match std::env::var(name) {
-            Ok(value) => Ok(Some(value)),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(invalid(name, "it is not UTF-8", "UTF-8"))
-            }
-        })
+        environment::read(variables::of_process)
     }
 
     /// As [`RabbitConfig::from_env`], from any source of variables.
@@ -281,10 +276,4 @@ fn check_name(what: &str, name: &str) -> Result<()> {
         return Err(invalid(&format!("{what} {shown}"), "it has an illegal form", accepted));
     }
     Ok(())
-}
-
-/// An error about a variable, without its value: it may hold a password.
-fn invalid(name: &str, reason: &str, accepted: &str) -> Error {
-    let text = format!("{name}: {reason} (accepted: {accepted})");
-    Error::new(ErrorKind::InvalidConfig, text)
 }

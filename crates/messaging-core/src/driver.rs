@@ -36,6 +36,7 @@ mod delivery;
 mod publish;
 mod reader;
 mod subscription;
+pub mod variables;
 
 use std::any::Any;
 use std::fmt::Debug;

@@ -5,7 +5,8 @@ mod environment;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use messaging_core::{Error, ErrorKind, Result, Secret};
+use messaging_core::driver::variables::{self, invalid};
+use messaging_core::{Error, Result, Secret};
 
 /// Where the cluster is and how to talk to it.
 ///
@@ -191,16 +192,10 @@ impl KafkaConfig {
     /// than `true`, `KAFKA_GROUP_ID`, `KAFKA_BROKER`, …) is refused by name.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`], naming the variable and what it accepts; never its value where
+    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig), naming the variable and what it accepts; never its value where
     /// that may hold a password.
     pub fn from_env() -> Result<Self> {
-        environment::read(|name| match std::env::var(name) {
-            Ok(value) => Ok(Some(value)),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(invalid(name, "it is not UTF-8", "UTF-8"))
-            }
-        })
+        environment::read(variables::of_process)
     }
 
     /// As [`KafkaConfig::from_env`], from any source of variables.
@@ -255,7 +250,7 @@ impl KafkaConfig {
     /// Sets what every topic begins with.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for anything but dot-separated words of `[A-Za-z0-9_-]`.
+    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig) for anything but dot-separated words of `[A-Za-z0-9_-]`.
     pub fn with_prefix(mut self, prefix: &str) -> Result<Self> {
         let legal = |word: &str| {
             !word.is_empty()
@@ -346,10 +341,4 @@ impl std::fmt::Display for Address {
             write!(f, "{}:{}", self.host, self.port)
         }
     }
-}
-
-/// An error about a variable, without its value: it may hold a password.
-pub(crate) fn invalid(name: &str, reason: &str, accepted: &str) -> Error {
-    let text = format!("{name}: {reason} (accepted: {accepted})");
-    Error::new(ErrorKind::InvalidConfig, text)
 }

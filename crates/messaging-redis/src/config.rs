@@ -6,7 +6,8 @@ mod url;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use messaging_core::{Error, ErrorKind, Result, Secret};
+use messaging_core::driver::variables::{self, invalid};
+use messaging_core::{Result, Secret};
 
 /// Where the server is and how to talk to it.
 ///
@@ -109,16 +110,10 @@ impl RedisConfig {
     /// `REDIS_TLS_KEY`; `REDIS_PREFIX`, `REDIS_PUBSUB_FORMAT`, `REDIS_WAIT_REPLICAS`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`], naming the variable and what it accepts; never its value where
+    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig), naming the variable and what it accepts; never its value where
     /// that may hold a password.
     pub fn from_env() -> Result<Self> {
-        environment::read(|name| match std::env::var(name) {
-            Ok(value) => Ok(Some(value)),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(invalid(name, "it is not UTF-8", "UTF-8"))
-            }
-        })
+        environment::read(variables::of_process)
     }
 
     /// As [`RedisConfig::from_env`], from any source of variables.
@@ -146,7 +141,7 @@ impl RedisConfig {
     /// Sets what every key and channel begins with.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for anything but dot-separated words of `[A-Za-z0-9_-]`, which
+    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig) for anything but dot-separated words of `[A-Za-z0-9_-]`, which
     /// has no meaning of its own in keys and patterns.
     pub fn with_prefix(mut self, prefix: &str) -> Result<Self> {
         let legal = |word: &str| {
@@ -192,10 +187,4 @@ impl std::fmt::Display for Address {
             write!(f, "{}:{}", self.host, self.port)
         }
     }
-}
-
-/// An error about a variable, without its value: it may hold a password.
-fn invalid(name: &str, reason: &str, accepted: &str) -> Error {
-    let text = format!("{name}: {reason} (accepted: {accepted})");
-    Error::new(ErrorKind::InvalidConfig, text)
 }

@@ -1,12 +1,12 @@
 //! The configuration as variables.
 
 use std::num::NonZeroU16;
-use std::str::FromStr;
 
+use messaging_core::driver::variables::{self, Certificates, invalid, number};
 use messaging_core::duration::parse_duration;
 use messaging_core::{Result, Secret};
 
-use super::{Address, HaMode, Management, RabbitConfig, Tls, invalid, url};
+use super::{Address, HaMode, Management, RabbitConfig, Tls, url};
 
 /// Variables of the server's image that a client must not guess a meaning for.
 const OF_THE_SERVER: [&str; 7] = [
@@ -112,12 +112,8 @@ fn nodes(get: &impl Fn(&str) -> Result<Option<String>>, config: &mut RabbitConfi
     const NAME: &str = "RABBITMQ_CLUSTER_NODES";
     if let Some(text) = get(NAME)? {
         let port = config.nodes.first().map_or(Address::PORT, |node| node.port);
-        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let host = |entry: &str| entry.split_once('@').map_or(entry, |(_, host)| host).to_owned();
-        let all: Option<Vec<Address>> =
-            entries.map(|entry| url::address(&host(entry), port)).collect();
-        config.nodes = all
-            .filter(|all| !all.is_empty())
+        config.nodes = variables::list(&text, |entry| url::address(&host(entry), port))
             .ok_or_else(|| invalid(NAME, "it is no list of nodes", "name@host[:port],…"))?;
     }
     if let Some(mode) = get("RABBITMQ_HA_MODE")? {
@@ -134,22 +130,8 @@ fn nodes(get: &impl Fn(&str) -> Result<Option<String>>, config: &mut RabbitConfi
 }
 
 fn tls(get: &impl Fn(&str) -> Result<Option<String>>, tls: Option<Tls>) -> Result<Option<Tls>> {
-    let ca = get("RABBITMQ_TLS_CA")?;
-    let (certificate, key) = (get("RABBITMQ_TLS_CERT")?, get("RABBITMQ_TLS_KEY")?);
-    let client = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-        (None, None) => None,
-        _ => {
-            let reason = "a certificate and its key belong together";
-            return Err(invalid("RABBITMQ_TLS_CERT and RABBITMQ_TLS_KEY", reason, "both or none"));
-        }
-    };
-    if tls.is_none() && (ca.is_some() || client.is_some()) {
-        let reason = "TLS is off, so certificates have no meaning";
-        let names = "RABBITMQ_TLS_CA, RABBITMQ_TLS_CERT";
-        return Err(invalid(names, reason, "with RABBITMQ_URL=amqps://…"));
-    }
-    Ok(tls.map(|tls| Tls { ca: ca.map(Into::into).or(tls.ca), client: client.or(tls.client) }))
+    let read = Certificates::read(get, "RABBITMQ", tls.is_some(), "with RABBITMQ_URL=amqps://…")?;
+    Ok(tls.map(|tls| Tls { ca: read.ca.or(tls.ca), client: read.client.or(tls.client) }))
 }
 
 /// A switch that has to be on.
@@ -166,15 +148,6 @@ fn flag(get: &impl Fn(&str) -> Result<Option<String>>, name: &str) -> Result<Opt
         "false" | "0" => Ok(false),
         _ => Err(invalid(name, "it is no switch", "true, false")),
     };
-    get(name)?.map(parse).transpose()
-}
-
-fn number<T: FromStr>(
-    get: &impl Fn(&str) -> Result<Option<String>>,
-    name: &str,
-    accepted: &str,
-) -> Result<Option<T>> {
-    let parse = |text: String| text.parse().map_err(|_| invalid(name, "it is no number", accepted));
     get(name)?.map(parse).transpose()
 }
 

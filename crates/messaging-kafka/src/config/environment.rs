@@ -3,10 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use messaging_core::driver::variables::{self, Certificates, invalid};
 use messaging_core::duration::parse_duration;
 use messaging_core::{Result, Secret};
 
-use super::{Address, Compression, KafkaConfig, Login, Mechanism, Tls, WritePath, invalid};
+use super::{Address, Compression, KafkaConfig, Login, Mechanism, Tls, WritePath};
 
 /// Variables that ask for what is not done here, and what does it instead.
 const REFUSED: [(&str, &str); 6] = [
@@ -105,12 +106,8 @@ fn only(
     }
 }
 
-/// A comma-separated list; a comma at the end is no entry.
 fn list(name: &str, text: &str) -> Result<Vec<Address>> {
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    let all: Result<Vec<Address>> = entries.map(Address::from_str).collect();
-    all.ok()
-        .filter(|all| !all.is_empty())
+    variables::list(text, |entry| entry.parse().ok())
         .ok_or_else(|| invalid(name, "it is no list of addresses", "host:port,host:port"))
 }
 
@@ -129,19 +126,8 @@ fn tls(get: &impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Tls>> {
         Some("true") => true,
         Some(_) => return Err(invalid("KAFKA_TLS", "it is unknown", "true, false")),
     };
-    let ca = get("KAFKA_TLS_CA")?.map(Into::into);
-    let client = match (get("KAFKA_TLS_CERT")?, get("KAFKA_TLS_KEY")?) {
-        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-        (None, None) => None,
-        _ => {
-            let reason = "a certificate and its key belong together";
-            return Err(invalid("KAFKA_TLS_CERT and KAFKA_TLS_KEY", reason, "both or none"));
-        }
-    };
-    if !is_on && (ca.is_some() || client.is_some()) {
-        let reason = "TLS is off, so certificates have no meaning";
-        return Err(invalid("KAFKA_TLS_CA, KAFKA_TLS_CERT", reason, "with KAFKA_TLS=true"));
-    }
+    let Certificates { ca, client, .. } =
+        Certificates::read(get, "KAFKA", is_on, "with KAFKA_TLS=true")?;
     Ok(is_on.then_some(Tls { ca, client }))
 }
 

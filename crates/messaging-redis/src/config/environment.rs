@@ -1,10 +1,9 @@
 //! The configuration as variables.
 
-use std::str::FromStr;
-
+use messaging_core::driver::variables::{self, Certificates, invalid, number};
 use messaging_core::{Result, Secret};
 
-use super::{Address, Format, RedisConfig, Servers, Tls, invalid, url};
+use super::{Address, Format, RedisConfig, Servers, Tls, url};
 
 /// Reads every variable of ours. Set to nothing is the same as unset.
 pub(super) fn read(get: impl Fn(&str) -> Result<Option<String>>) -> Result<RedisConfig> {
@@ -80,39 +79,14 @@ fn servers(get: &impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Serve
     }
 }
 
-/// A comma-separated list; a comma at the end is no entry.
 fn list(name: &str, text: &str, port: u16) -> Result<Vec<Address>> {
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    let all: Option<Vec<Address>> = entries.map(|entry| url::address(entry, port)).collect();
-    all.filter(|all| !all.is_empty())
+    variables::list(text, |entry| url::address(entry, port))
         .ok_or_else(|| invalid(name, "it is no list of addresses", "host:port,host:port"))
 }
 
 fn tls(get: &impl Fn(&str) -> Result<Option<String>>, tls: Option<Tls>) -> Result<Option<Tls>> {
-    let ca = get("REDIS_TLS_CA")?;
-    let (certificate, key) = (get("REDIS_TLS_CERT")?, get("REDIS_TLS_KEY")?);
-    let client = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-        (None, None) => None,
-        _ => {
-            let reason = "a certificate and its key belong together";
-            return Err(invalid("REDIS_TLS_CERT and REDIS_TLS_KEY", reason, "both or none"));
-        }
-    };
-    if tls.is_none() && (ca.is_some() || client.is_some()) {
-        let reason = "TLS is off, so certificates have no meaning";
-        return Err(invalid("REDIS_TLS_CA, REDIS_TLS_CERT", reason, "with REDIS_URL=rediss://…"));
-    }
-    Ok(tls.map(|tls| Tls { ca: ca.map(Into::into).or(tls.ca), client: client.or(tls.client) }))
-}
-
-fn number<T: FromStr>(
-    get: &impl Fn(&str) -> Result<Option<String>>,
-    name: &str,
-    accepted: &str,
-) -> Result<Option<T>> {
-    let parse = |text: String| text.parse().map_err(|_| invalid(name, "it is no number", accepted));
-    get(name)?.map(parse).transpose()
+    let read = Certificates::read(get, "REDIS", tls.is_some(), "with REDIS_URL=rediss://…")?;
+    Ok(tls.map(|tls| Tls { ca: read.ca.or(tls.ca), client: read.client.or(tls.client) }))
 }
 
 #[cfg(test)]
