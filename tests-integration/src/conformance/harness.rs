@@ -2,6 +2,7 @@
 
 mod kafka;
 mod memory;
+mod nodes;
 mod python;
 mod rabbitmq;
 mod redis;

@@ -1,6 +1,6 @@
 mod server;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -10,6 +10,7 @@ use messaging::{Broker, Error, Feature, MessageId};
 use xtask::brokers::{Kind, Options, Private};
 
 use self::server::KafkaServer;
+use super::nodes::Shared;
 use crate::conformance::stage::IMPATIENCE;
 use crate::conformance::{Connecting, Harness, ServerNeed, Stage};
 
@@ -18,7 +19,7 @@ use crate::conformance::{Connecting, Harness, ServerNeed, Stage};
 #[derive(Debug)]
 pub struct KafkaHarness {
     options: Options,
-    nodes: Mutex<Option<Arc<Private>>>,
+    nodes: Shared,
 }
 
 /// What a log of partitions is not.
@@ -41,7 +42,7 @@ impl KafkaHarness {
         let options = server::with_login(options)
             // Cases can't wait for the usual times.
             .with_setting("group.min.session.timeout.ms", "1000");
-        Self { options, nodes: Mutex::default() }
+        Self { options, nodes: Shared::default() }
     }
 
     /// Why there is no broker, if there is none.
@@ -55,11 +56,7 @@ impl KafkaHarness {
     }
 
     fn shared(&self) -> Result<Arc<Private>, String> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(nodes) = &*nodes {
-            return Ok(Arc::clone(nodes));
-        }
-        Ok(Arc::clone(nodes.insert(self.start()?)))
+        self.nodes.get(|| self.start())
     }
 }
 

@@ -1,6 +1,6 @@
 mod server;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -9,6 +9,7 @@ use messaging::{Broker, Error, Feature, MessageId};
 use xtask::brokers::{Kind, Options, Private};
 
 use self::server::RabbitServer;
+use super::nodes::Shared;
 use crate::conformance::{Connecting, Harness, Server, ServerNeed, Stage};
 
 /// The RabbitMQ backend on nodes of its own, which are started for the first case; each case has a
@@ -16,7 +17,7 @@ use crate::conformance::{Connecting, Harness, Server, ServerNeed, Stage};
 #[derive(Debug)]
 pub struct RabbitHarness {
     options: Options,
-    nodes: Mutex<Option<Arc<Private>>>,
+    nodes: Shared,
 }
 
 /// What queues are not: a log that can be read again, and a place with a number for each message.
@@ -41,7 +42,7 @@ impl RabbitHarness {
     /// On nodes with these options.
     #[must_use]
     pub fn on(options: Options) -> Self {
-        Self { options, nodes: Mutex::default() }
+        Self { options, nodes: Shared::default() }
     }
 
     /// Why there is no server, if there is none.
@@ -55,11 +56,7 @@ impl RabbitHarness {
     }
 
     fn shared(&self) -> Result<Arc<Private>, String> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(nodes) = &*nodes {
-            return Ok(Arc::clone(nodes));
-        }
-        Ok(Arc::clone(nodes.insert(self.start()?)))
+        self.nodes.get(|| self.start())
     }
 }
 

@@ -1,7 +1,7 @@
 mod listener;
 mod server;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -10,6 +10,7 @@ use messaging::{Broker, Feature, MessageId, Result};
 use xtask::brokers::{Kind, Options, Private, RedisMode};
 
 use self::server::RedisServer;
+use super::nodes::Shared;
 use crate::conformance::stage::IMPATIENCE;
 use crate::conformance::{Connecting, Harness, ServerNeed, Stage};
 
@@ -20,7 +21,7 @@ pub struct RedisHarness {
     backend: Backend,
     options: Options,
     mode: RedisMode,
-    server: Mutex<Option<Arc<Private>>>,
+    server: Shared,
 }
 
 /// Which of the two.
@@ -83,7 +84,7 @@ impl RedisHarness {
 
     fn on(backend: Backend, mode: RedisMode) -> Self {
         let options = Options::new(Kind::Redis).with_redis_mode(mode);
-        Self { backend, options, mode, server: Mutex::default() }
+        Self { backend, options, mode, server: Shared::default() }
     }
 
     /// Why there is no server, if there is none.
@@ -99,11 +100,7 @@ impl RedisHarness {
     }
 
     fn shared(&self) -> Result<Arc<Private>, String> {
-        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = &*server {
-            return Ok(Arc::clone(server));
-        }
-        Ok(Arc::clone(server.insert(self.start()?)))
+        self.server.get(|| self.start())
     }
 }
 

@@ -12,6 +12,7 @@ use messaging::kafka::config::{Address, Mechanism};
 use xtask::brokers::{Options, Private};
 
 use super::{config, connect, impatient};
+use crate::conformance::harness::nodes::each;
 use crate::conformance::harness::{output, python};
 use crate::conformance::{Connecting, Foreign, Server};
 
@@ -61,20 +62,6 @@ impl KafkaServer {
         async { connect(config?).await }.boxed()
     }
 
-    /// Makes every broker do something at the same time: the last of a cluster can't leave it.
-    fn each(
-        &self,
-        call: impl Fn(&Private, &str) -> Result<(), String> + Sync,
-    ) -> Result<(), String> {
-        let (nodes, call) = (&*self.nodes, &call);
-        std::thread::scope(|scope| {
-            let all = nodes.servers().into_iter();
-            let doing: Vec<_> = all.map(|node| scope.spawn(move || call(nodes, node))).collect();
-            let done = doing.into_iter().map(std::thread::ScopedJoinHandle::join);
-            done.into_iter().try_for_each(|it| it.unwrap_or_else(|_| Err("panic".to_owned())))
-        })
-    }
-
     /// Runs one of Kafka's own tools.
     fn tool(&self, name: &str, args: &[&str]) -> Result<String, String> {
         output(&mut self.nodes.kafka_tool(name, args.iter().map(OsString::from).collect())?)
@@ -112,11 +99,11 @@ impl KafkaServer {
 
 impl Server for KafkaServer {
     fn kill(&self) -> Result<(), String> {
-        self.each(|nodes, node| nodes.kill(node))
+        each(&self.nodes, |nodes, node| nodes.kill(node))
     }
 
     fn stop(&self) -> Result<(), String> {
-        self.each(|nodes, node| nodes.stop(node))
+        each(&self.nodes, |nodes, node| nodes.stop(node))
     }
 
     fn start(&self) -> Result<(), String> {
@@ -124,11 +111,11 @@ impl Server for KafkaServer {
     }
 
     fn pause(&self) -> Result<(), String> {
-        self.each(|nodes, node| nodes.pause(node))
+        each(&self.nodes, |nodes, node| nodes.pause(node))
     }
 
     fn resume(&self) -> Result<(), String> {
-        self.each(|nodes, node| nodes.resume(node))
+        each(&self.nodes, |nodes, node| nodes.resume(node))
     }
 
     fn has(&self, client: Foreign) -> Result<(), String> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use xtask::brokers::Private;
 
 use super::connect;
+use crate::conformance::harness::nodes::each;
 use crate::conformance::harness::python;
 use crate::conformance::{Connecting, Foreign, Server};
 
@@ -38,21 +39,6 @@ impl RabbitServer {
         let (user, _) = server.credentials();
         management.put(&format!("/api/permissions/{host}/{user}"), &all)?;
         Ok(server)
-    }
-
-    /// Makes every node do something at the same time: the last of a cluster can neither leave it
-    /// nor come back alone.
-    fn each(
-        &self,
-        call: impl Fn(&Private, &str) -> Result<(), String> + Sync,
-    ) -> Result<(), String> {
-        let (nodes, call) = (&*self.nodes, &call);
-        std::thread::scope(|scope| {
-            let all = nodes.servers().into_iter();
-            let doing: Vec<_> = all.map(|node| scope.spawn(move || call(nodes, node))).collect();
-            let done = doing.into_iter().map(std::thread::ScopedJoinHandle::join);
-            done.into_iter().try_for_each(|it| it.unwrap_or_else(|_| Err("panic".to_owned())))
-        })
     }
 
     /// What `RABBITMQ_URL` says for the nodes: user and password.
@@ -107,11 +93,11 @@ impl Drop for RabbitServer {
 
 impl Server for RabbitServer {
     fn kill(&self) -> Result<(), String> {
-        self.each(|nodes, node| nodes.kill(node))
+        each(&self.nodes, |nodes, node| nodes.kill(node))
     }
 
     fn stop(&self) -> Result<(), String> {
-        self.each(|nodes, node| nodes.stop(node))
+        each(&self.nodes, |nodes, node| nodes.stop(node))
     }
 
     fn start(&self) -> Result<(), String> {
@@ -119,11 +105,11 @@ impl Server for RabbitServer {
     }
 
     fn pause(&self) -> Result<(), String> {
-        self.each(|nodes, node| nodes.pause(node))
+        each(&self.nodes, |nodes, node| nodes.pause(node))
     }
 
     fn resume(&self) -> Result<(), String> {
-        self.each(|nodes, node| nodes.resume(node))
+        each(&self.nodes, |nodes, node| nodes.resume(node))
     }
 
     fn cut(&self) -> Result<(), String> {
