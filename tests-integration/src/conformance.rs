@@ -12,6 +12,7 @@ mod outcome;
 mod refusal;
 mod server;
 mod stage;
+mod trials;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use self::outcome::{Outcome, Tally};
 pub use self::server::{Connecting, Foreign, Server, ServerNeed};
 pub use self::stage::Stage;
 pub(crate) use self::stage::topology;
+pub use self::trials::run_as_tests;
 
 /// A backend under test.
 pub trait Harness: Send + Sync {
@@ -43,6 +45,9 @@ pub trait Harness: Send + Sync {
 
     /// Whether there is a server that can be driven.
     fn has_server(&self) -> bool;
+
+    /// Why the broker it needs is not there and can't be started, if that is so.
+    fn missing(&self) -> Option<String>;
 
     /// Sets up an empty place of its own for one case, or says why the broker is not there.
     fn stage(&self, need: ServerNeed) -> BoxFuture<'_, Result<Stage, String>>;

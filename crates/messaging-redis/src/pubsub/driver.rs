@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::outage::Outages;
 use super::publishing::Publishing;
 use super::sender::PubSubSender;
 use super::subscription;
@@ -65,6 +66,7 @@ pub(super) struct Shared {
     /// What is not sent by now is given up.
     pub(super) abort: CancellationToken,
     pub(super) tasks: TaskTracker,
+    pub(super) outages: Outages,
 }
 
 impl PubSub {
@@ -93,6 +95,7 @@ impl PubSub {
             closing: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            outages: Outages::default(),
         });
         let (queue, handed_over) = queue();
         let publishing = Publishing::new(Arc::clone(&shared), handed_over);

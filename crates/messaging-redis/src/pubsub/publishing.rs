@@ -18,7 +18,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::driver::{NAME, Shared};
 use super::envelope;
-use super::outage::Outage;
 use crate::connection::{Traffic, alongside};
 use crate::error::{closed, from_server, unexpected};
 
@@ -186,7 +185,7 @@ impl Publishing {
     async fn reconnect(&mut self, reason: &str, backoff: &mut Backoff) -> Option<Opened> {
         let shared = Arc::clone(&self.shared);
         let address = shared.connector.address();
-        let mut outage = Outage::begin("the publishing connection", address, reason);
+        let mut outage = shared.outages.begin("the publishing connection", address, reason);
         loop {
             let wait = backoff.next();
             let attempt = async {

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::buffer::Buffer;
 use super::driver::Shared;
 use super::inbox::Inbox;
-use super::outage::Outage;
 use super::routes::Routes;
 use crate::error::from_client;
 
@@ -87,7 +86,7 @@ impl Reading {
 
     async fn subscribe_again(&self, reason: &str, backoff: &mut Backoff) -> Option<Subscribed> {
         let address = self.shared.connector.address();
-        let mut outage = Outage::begin("a listener's connection", address, reason);
+        let mut outage = self.shared.outages.begin("a listener's connection", address, reason);
         loop {
             let wait = backoff.next();
             let attempt = async {

@@ -45,12 +45,6 @@ impl RabbitHarness {
         Self { options, nodes: Shared::default() }
     }
 
-    /// Why there is no server, if there is none.
-    #[must_use]
-    pub fn missing(&self) -> Option<String> {
-        self.shared().err()
-    }
-
     fn start(&self) -> Result<Arc<Private>, String> {
         Ok(Arc::new(Private::start("conformance", self.options.clone())?))
     }
@@ -75,6 +69,10 @@ impl Harness for RabbitHarness {
 
     fn has_server(&self) -> bool {
         true
+    }
+
+    fn missing(&self) -> Option<String> {
+        self.shared().err()
     }
 
     fn stage(&self, need: ServerNeed) -> BoxFuture<'_, Result<Stage, String>> {

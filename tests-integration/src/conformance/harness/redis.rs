@@ -87,12 +87,6 @@ impl RedisHarness {
         Self { backend, options, mode, server: Shared::default() }
     }
 
-    /// Why there is no server, if there is none.
-    #[must_use]
-    pub fn missing(&self) -> Option<String> {
-        self.shared().err()
-    }
-
     fn start(&self) -> Result<Arc<Private>, String> {
         let servers = Private::start("conformance", self.options.clone())?;
         stay_in_place(&servers, self.mode)?;
@@ -125,6 +119,10 @@ impl Harness for RedisHarness {
 
     fn has_server(&self) -> bool {
         true
+    }
+
+    fn missing(&self) -> Option<String> {
+        self.shared().err()
     }
 
     fn stage(&self, need: ServerNeed) -> BoxFuture<'_, Result<Stage, String>> {
