@@ -17,6 +17,16 @@ impl Cargo {
         Self(command)
     }
 
+    /// A program that was built for release, called by its name. `cargo run` could build it anew, as
+    /// it takes one package, and features depend on all that are built together.
+    pub(crate) fn released(name: &str) -> Result<Self, String> {
+        let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+        let target = own.ancestors().nth(2).ok_or("own path is too short")?;
+        let mut command = Command::new(target.join("release").join(name));
+        command.current_dir(root());
+        Ok(Self(command))
+    }
+
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.0.args(args);
         self
@@ -72,7 +82,7 @@ impl Cargo {
 
 impl std::fmt::Display for Cargo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("cargo")?;
+        write!(f, "{}", Path::new(self.0.get_program()).display())?;
         self.0.get_args().try_for_each(|arg| write!(f, " {}", arg.display()))
     }
 }

@@ -110,17 +110,7 @@ fn chaos(args: Vec<OsString>) -> Result<ExitCode, String> {
 /// The benchmark compares the program with other ways to start processes, so it is built too.
 fn bench(args: Vec<OsString>) -> Result<ExitCode, String> {
     let packages = ["--package", "helixagent", "--package", "tests-integration"];
-    Cargo::run(["build", "--release", "--quiet"]).args(packages).check()?;
-    Cargo::run([
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "tests-integration",
-        "--bin",
-        "bench",
-        "--",
-    ])
-    .args(args)
-    .pass_through()
+    let programs = ["--bin", "helixagent", "--bin", "bench"];
+    Cargo::run(["build", "--release", "--quiet"]).args(packages).args(programs).check()?;
+    Cargo::released("bench")?.args(args).pass_through()
 }

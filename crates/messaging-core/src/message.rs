@@ -160,6 +160,12 @@ impl ContentType {
 impl From<&str> for ContentType {
     /// Reads a media type; parameters such as `charset` do not change which of ours it is.
     fn from(text: &str) -> Self {
+        // What we write ourselves needs no look at its parts.
+        match text {
+            "application/json" => return Self::Json,
+            "application/octet-stream" => return Self::OctetStream,
+            _ => {}
+        }
         let essence = text.split(';').next().unwrap_or_default().trim();
         let is = |known: &str| essence.eq_ignore_ascii_case(known);
         if is("application/json") {

@@ -196,7 +196,7 @@ async fn alone(member: Arc<Member>) {
 /// Wakes the subscription when something is due.
 async fn tick(member: Arc<Member>) {
     loop {
-        let due = member.desk.next_due();
+        let due = member.desk.due();
         let wait = async {
             match due {
                 Some(at) => sleep_until(at).await,

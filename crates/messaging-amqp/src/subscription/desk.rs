@@ -263,12 +263,9 @@ impl Desk {
         work
     }
 
-    /// Whether acks go out at once: nobody is about to make more of them, or somebody waits for one.
+    /// Whether acks go out at once: somebody waits for one. The server has room enough meanwhile.
     fn is_urgent(&self, state: &State) -> bool {
-        state.in_hand == 0
-            || state.moved > 0
-            || state.phase != Phase::Open
-            || !state.confirms.is_empty()
+        state.moved > 0 || state.phase != Phase::Open || !state.confirms.is_empty()
     }
 
     /// The first time after `from` at which a message that is kept back goes out again.

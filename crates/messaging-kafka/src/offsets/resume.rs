@@ -51,6 +51,13 @@ impl Resume {
         Self { open, start: base, cut, limit: limit.unwrap_or(i64::MIN) }
     }
 
+    /// What is stored from `end` on, which was the end of the log when the last owner had lost it, was
+    /// in nobody's hands.
+    pub(crate) fn stored_before(mut self, end: i64) -> Self {
+        self.limit = self.limit.min(end);
+        self
+    }
+
     /// Where reading begins.
     pub(crate) const fn start(&self) -> i64 {
         self.start
@@ -127,6 +134,16 @@ mod tests {
         assert_eq!(resume.standing(16, 1), Standing::Open { attempt: 1, suspect: false });
         let ledger: Ledger<()> = resume.ledger();
         assert_eq!((ledger.mark(), ledger.next(), ledger.len()), (10, 14, 2));
+    }
+
+    #[test]
+    fn what_was_stored_after_a_crash_was_in_nobodys_hands() {
+        let progress =
+            Progress { base: 10, patterns: 0, limit: Some(9_000), open: vec![], cut: 10 };
+        let resume = Resume::after(progress).stored_before(12);
+        assert_eq!(resume.limit(), Some(12));
+        assert_eq!(resume.standing(11, 1), Standing::Open { attempt: 2, suspect: true });
+        assert_eq!(resume.standing(12, 1), Standing::Open { attempt: 1, suspect: false });
     }
 
     proptest! {

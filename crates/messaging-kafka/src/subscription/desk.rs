@@ -4,6 +4,8 @@ mod commits;
 mod counting;
 mod ownership;
 mod settling;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,7 +47,7 @@ pub(crate) struct Desk {
     pub(super) commit: Notify,
     /// Told when there are copies to write.
     pub(super) copies: Notify,
-    /// Told when something comes again after a while.
+    /// Told when the application has found something that is due later.
     pub(super) timer: Notify,
     /// Told when a partition that was asked back may have become free, or the end is near.
     pub(super) keeper: Notify,
@@ -69,6 +71,8 @@ struct State {
     events: VecDeque<Event>,
     failure: Option<Error>,
     waker: Option<Waker>,
+    /// When the first of what the application found too early is due.
+    due: Option<Instant>,
     phase: Phase,
 }
 
@@ -112,6 +116,7 @@ impl Desk {
             events: VecDeque::new(),
             failure: None,
             waker: None,
+            due: None,
             phase: Phase::Open,
         };
         Self {
@@ -154,6 +159,11 @@ impl Desk {
                 Some(known) => known.clone_from(cx.waker()),
                 none => *none = Some(cx.waker().clone()),
             }
+            let due = state.lanes.iter().filter_map(Lane::next_due);
+            state.due = due.filter(|at| *at > now).min();
+            if state.due.is_some() {
+                self.timer.notify_one();
+            }
         }
         let commits = self.commits && state.lanes.iter().any(Lane::wants_commit);
         drop(guard);
@@ -189,10 +199,15 @@ impl Desk {
         }
     }
 
-    /// What is to be read from a broker now, and whether there is more that has no room. The broker
-    /// fills its answer from the front, and gives a large batch only there: with `turn` everybody
-    /// comes first at some time.
-    pub(super) fn wanted(&self, broker: BrokerId, turn: usize) -> (Vec<Wanted>, bool) {
+    /// What is to be read from a broker now, of the partitions that are `share`'s, and whether there is
+    /// more that has no room. The broker fills its answer from the front, and gives a large batch
+    /// only there: with `turn` everybody comes first at some time.
+    pub(super) fn wanted(
+        &self,
+        broker: BrokerId,
+        share: impl Fn(u32) -> bool,
+        turn: usize,
+    ) -> (Vec<Wanted>, bool) {
         let state = self.lock();
         if state.phase != Phase::Open {
             return (Vec::new(), false);
@@ -201,7 +216,8 @@ impl Desk {
         let mut wanted = Vec::new();
         let mut full = false;
         for (number, lane) in (0..).zip(&state.lanes) {
-            if lane.state != LaneState::Open || state.leaders.get(&number) != Some(&broker) {
+            let is_there = share(number) && state.leaders.get(&number) == Some(&broker);
+            if !is_there || lane.state != LaneState::Open {
                 continue;
             }
             if !lane.wants(budget) {
@@ -227,7 +243,6 @@ impl Desk {
             return;
         }
         let arrived = !messages.is_empty();
-        let timed = messages.iter().any(|fetched| fetched.not_before.is_some());
         lane.fetched(messages, next);
         let commits = self.commits && lane.wants_commit();
         if arrived {
@@ -237,9 +252,6 @@ impl Desk {
         if commits {
             self.commit.notify_one();
         }
-        if timed {
-            self.timer.notify_one();
-        }
     }
 
     pub(super) fn tell(&self, event: Event) {
@@ -248,17 +260,16 @@ impl Desk {
         state.wake();
     }
 
-    /// Looks again whether something is due.
-    pub(super) fn wake(&self) {
-        self.lock().wake();
+    /// When the application has to look again for what it found too early.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.lock().due
     }
 
-    /// When something that is here may go out that may not now.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let state = self.lock();
-        let due = state.lanes.iter().filter_map(Lane::next_due);
-        due.filter(|at| *at > now).min()
+    /// Makes the application look for what is due.
+    pub(super) fn wake(&self) {
+        let mut state = self.lock();
+        state.due = None;
+        state.wake();
     }
 
     /// Ends the subscription, which can't go on.

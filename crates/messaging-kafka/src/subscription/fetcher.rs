@@ -1,4 +1,4 @@
-//! Fetching: a task for each broker that leads something of ours.
+//! Fetching: tasks for each broker that leads something of ours.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -31,9 +31,13 @@ const BATCH: usize = 64 << 20;
 /// have room again soon.
 const SOON: Duration = Duration::from_millis(50);
 
+/// How many tasks fetch from one broker, each over its own connection and its share of the partitions:
+/// while what one of them got is taken apart, the broker answers another.
+const FETCHERS: u32 = 2;
+
 const OUT_OF_RANGE: i16 = 1;
 
-/// Finds out who leads what, and keeps a task for each of them.
+/// Finds out who leads what, and keeps tasks for each of them.
 pub(super) async fn run(member: Arc<Member>) {
     let tasks = TaskTracker::new();
     let mut running: HashSet<BrokerId> = HashSet::new();
@@ -53,7 +57,9 @@ pub(super) async fn run(member: Arc<Member>) {
                     }
                     member.desk.set_leader(lane, Some(leader));
                     if running.insert(leader) {
-                        tasks.spawn(follow(Arc::clone(&member), leader));
+                        for share in 0..FETCHERS {
+                            tasks.spawn(follow(Arc::clone(&member), leader, share));
+                        }
                     }
                 }
                 Err(_) => missing = true,
@@ -96,8 +102,8 @@ async fn begin_anew(member: &Member, before: &Wanted) -> bool {
     true
 }
 
-/// Fetches from one broker whatever of it is wanted.
-async fn follow(member: Arc<Member>, broker: BrokerId) {
+/// Fetches from one broker whatever is wanted of a share of its partitions.
+async fn follow(member: Arc<Member>, broker: BrokerId, share: u32) {
     let mut source = Source {
         member,
         broker,
@@ -114,7 +120,7 @@ async fn follow(member: Arc<Member>, broker: BrokerId) {
         let room = member.desk.room.notified();
         tokio::pin!(room);
         room.as_mut().enable();
-        let (wanted, full) = member.desk.wanted(broker, turn);
+        let (wanted, full) = member.desk.wanted(broker, |lane| lane % FETCHERS == share, turn);
         turn = turn.wrapping_add(1);
         let round = async {
             if wanted.is_empty() {

@@ -303,7 +303,15 @@ async fn look_up(
                     let theirs = patterns_told(&place.metadata, progress.patterns);
                     return Err(conflict(member, theirs));
                 }
-                Some(progress) => Resume::after(progress),
+                Some(progress) => {
+                    let resume = Resume::after(progress);
+                    match resume.limit() {
+                        None => resume,
+                        Some(_) => resume.stored_before(
+                            places::offset_at(cluster, partition, places::LATEST).await?,
+                        ),
+                    }
+                }
                 None => Resume::at(place.offset),
             },
             None => {

@@ -58,9 +58,12 @@ impl Place {
     }
 }
 
-/// A broker that keeps nothing for long: a round's messages are not needed in the next.
+/// A broker that takes the batches of rskafka, which are larger than usual, and keeps nothing for
+/// long: a round's messages are not needed in the next.
 fn start() -> (Private, u16) {
-    let options = Options::new(Kind::Kafka).with_setting("log.segment.delete.delay.ms", "1000");
+    let options = Options::new(Kind::Kafka)
+        .with_setting("message.max.bytes", "4194304")
+        .with_setting("log.segment.delete.delay.ms", "1000");
     let node = Private::start("bench", options).unwrap();
     let port = node.address("kafka-1").unwrap().port();
     (node, port)

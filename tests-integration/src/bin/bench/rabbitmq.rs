@@ -14,11 +14,12 @@ use futures::future::BoxFuture;
 use xtask::brokers::{Kind, Options, Private};
 
 use self::place::{Place, QueueKind};
+use crate::bare::BOUND;
 use crate::cpu::Cpu;
 use crate::table::{Row, Target};
 
-/// How many messages each round publishes or consumes.
-const MESSAGES: usize = 20_000;
+/// How many messages each round publishes or consumes: so many windows.
+const MESSAGES: usize = 8 * BOUND;
 
 /// How many deliveries are unsettled at most, on all sides.
 const PREFETCH: u16 = 2_048;

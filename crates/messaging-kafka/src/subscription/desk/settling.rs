@@ -41,7 +41,7 @@ impl Desk {
     pub(crate) fn settle_all(&self, many: impl Iterator<Item = Settle>) {
         let mut state = self.lock();
         let mut refused = Vec::new();
-        let (mut commits, mut copies, mut timer) = (false, false, false);
+        let (mut commits, mut copies) = (false, false);
         for settle in many {
             let Settle { token, how, confirm, .. } = settle;
             let state = &mut *state;
@@ -79,7 +79,6 @@ impl Desk {
                 }
                 Settlement::Retry { after } if self.in_place || after.is_zero() => {
                     lane.come_again(fetched.clone(), attempt.saturating_add(1), Some(after));
-                    timer = true;
                     None
                 }
                 Settlement::Retry { after } => {
@@ -114,9 +113,6 @@ impl Desk {
         }
         if copies {
             self.copies.notify_one();
-        }
-        if timer {
-            self.timer.notify_one();
         }
         if left {
             self.keeper.notify_one();
@@ -170,7 +166,6 @@ impl Desk {
         if let Some(confirm) = copy.confirm {
             confirm.resolve(Err(error));
         }
-        self.timer.notify_one();
         self.keeper.notify_one();
     }
 }

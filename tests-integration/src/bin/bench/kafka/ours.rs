@@ -20,6 +20,9 @@ const BATCH: usize = 3_000;
 /// How many messages may be under way.
 const WINDOW: usize = 64 * 1_024;
 
+/// How many messages are fetched ahead: as many as librdkafka does, unless told otherwise.
+const PREFETCH: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
+
 pub(super) async fn open(place: &Place) -> Broker {
     let topology = format!(
         "tiers = [\"1s\"]\n[[stream]]\nname = \"tasks\"\nkind = \"work\"\npartitions = {PARTITIONS}\n"
@@ -35,7 +38,7 @@ pub(super) async fn publisher(broker: &Broker) -> Publisher<Bytes> {
 
 pub(super) async fn consumer(broker: &Broker) -> Consumer<Bytes> {
     let spec = SubscribeSpec::group("ours", ["tasks.#"]).unwrap();
-    broker.subscribe(spec.prefetch(NonZeroU32::new(8_192).unwrap())).await.unwrap()
+    broker.subscribe(spec.prefetch(PREFETCH)).await.unwrap()
 }
 
 pub(super) fn produce(place: Place) -> BoxFuture<'static, Spent> {

@@ -27,7 +27,7 @@ impl Peer {
         }
         let text = String::from_utf8_lossy(&built.stderr).into_owned();
         let why = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-        Err(format!("{} (it needs a C compiler and CMake)", why.trim()))
+        Err(format!("{} (it needs a C compiler and make)", why.trim()))
     }
 
     pub(super) fn run(&self, order: &str, place: &Place) -> Spent {

@@ -6,10 +6,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging::rabbitmq::{Rabbit, RabbitConfig};
 use messaging::{Broker, Bytes, SendSpec, SubscribeSpec};
+use tokio::task::JoinSet;
 
 use super::place::{Place, QUEUE};
 use super::{MESSAGES, Meter, PREFETCH, Sample, bare};
 use crate::bare::{BOUND, body};
+
+/// How many messages are published in one piece.
+const BATCH: usize = 256;
 
 async fn open(place: &Place) -> Broker {
     let get = |name: &str| Ok((name == "RABBITMQ_URL").then(|| place.url.clone()));
@@ -21,14 +25,21 @@ pub(super) fn publish(place: Place) -> BoxFuture<'static, Sample> {
     async move {
         let broker = open(&place).await;
         let publisher = broker.publisher::<Bytes>(SendSpec::to("tasks").unwrap()).await.unwrap();
+        // The channel opens with the first message.
+        publisher.publish(&body()).await.unwrap();
         let meter = Meter::start();
-        let mut pending = Vec::with_capacity(MESSAGES);
-        for _ in 0..MESSAGES {
-            pending.push(publisher.enqueue(&body()).await.unwrap());
+        let mut tasks = JoinSet::new();
+        for _ in 0..BOUND / BATCH {
+            let publisher = publisher.clone();
+            tasks.spawn(async move {
+                for _ in 0..MESSAGES / BOUND {
+                    for outcome in publisher.publish_all((0..BATCH).map(|_| body())).await {
+                        outcome.unwrap();
+                    }
+                }
+            });
         }
-        for outcome in pending {
-            outcome.await.unwrap();
-        }
+        tasks.join_all().await;
         let sample = meter.stop();
         broker.close().await.unwrap();
         sample

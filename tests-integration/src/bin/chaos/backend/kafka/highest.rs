@@ -45,13 +45,11 @@ pub(crate) async fn run(
     mut orders: mpsc::Receiver<Order>,
     reporter: Reporter,
 ) -> messaging::Result<()> {
-    // The group has its places from its first subscriber.
-    let spec = SubscribeSpec::group(consumer.group.name(), [PATTERN])?;
-    drop(broker.subscribe::<Bytes>(spec).await?);
     let ending = Arc::new(AtomicBool::new(false));
-    let mut following = JoinSet::new();
     let members = consumer.group.members();
-    for partition in (0..LANES).filter(|lane| lane % members == consumer.number - 1) {
+    let mine = (0..LANES).filter(|lane| lane % members == consumer.number - 1);
+    let mut all = Vec::new();
+    for partition in mine {
         let follow = Follow {
             partition: partition.cast_signed(),
             consumer: consumer.clone(),
@@ -59,7 +57,17 @@ pub(crate) async fn run(
             ending: Arc::clone(&ending),
             highest: Arc::new(AtomicI64::new(0)),
         };
-        following.spawn(follow.run());
+        let next = follow.start().await;
+        if next < 0 {
+            // The group has its places from its first subscriber.
+            let spec = SubscribeSpec::group(consumer.group.name(), [PATTERN])?;
+            drop(broker.subscribe::<Bytes>(spec).await?);
+        }
+        all.push((follow, next.max(0)));
+    }
+    let mut following = JoinSet::new();
+    for (follow, next) in all {
+        following.spawn(follow.run(next));
     }
     reporter.say([Saying::Ready]);
     // Orders can only be to end.
@@ -81,14 +89,20 @@ struct Follow {
 }
 
 impl Follow {
-    async fn run(self) {
-        let Ok(mut client) = Client::from_env() else { return };
-        let mut next = loop {
-            match self.committed(&mut client).await {
-                Ok(offset) => break offset,
-                Err(_) => sleep(PAUSE).await,
+    /// What is committed, below 0 if nothing is.
+    async fn start(&self) -> i64 {
+        loop {
+            if let Ok(mut client) = Client::from_env()
+                && let Ok(offset) = self.committed(&mut client).await
+            {
+                return offset;
             }
-        };
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn run(self, mut next: i64) {
+        let Ok(mut client) = Client::from_env() else { return };
         let (mut queues, mut workers) = (Vec::new(), JoinSet::new());
         for _ in 0..CONCURRENCY {
             let (queue, messages) = mpsc::channel(2);
@@ -159,8 +173,7 @@ impl Follow {
         let answer = client.ask(&coordinator, &request, 7).await?;
         let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
         match found.filter(|found| found.error_code == 0 && answer.error_code == 0) {
-            // Nothing was committed.
-            Some(found) => Ok(found.committed_offset.max(0)),
+            Some(found) => Ok(found.committed_offset),
             None => Err(io::Error::other("no offset")),
         }
     }

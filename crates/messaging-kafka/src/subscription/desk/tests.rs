@@ -1,0 +1,58 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures::task::noop_waker_ref;
+use messaging_core::{Message, Subject};
+
+use super::super::place::Content;
+use super::*;
+use crate::offsets::resume::{Resume, Standing};
+
+fn place() -> Place {
+    let partition = Partition::new("p.retry.g.1s", 0);
+    Place { partition, content: Content::Retry }
+}
+
+fn due_at(offset: i64, at: Instant) -> Fetched {
+    Fetched {
+        offset,
+        attempt: 2,
+        standing: Standing::Done,
+        message: Arc::new(Message::new(Subject::from_static("tasks.x"), "body")),
+        stored_at: UNIX_EPOCH,
+        origin: None,
+        not_before: Some(at),
+        handed: None,
+    }
+}
+
+/// How many messages there are now.
+fn look(desk: &Desk) -> usize {
+    match desk.poll(&Context::from_waker(noop_waker_ref())) {
+        Poll::Ready(Some(Ok(Event::Messages(messages)))) => messages.into_iter().count(),
+        Poll::Ready(Some(Ok(_))) => look(desk),
+        Poll::Ready(_) => panic!("the subscription ended"),
+        Poll::Pending => 0,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_that_are_due_one_after_another_are_each_waited_for() {
+    let desk = Desk::new(16, None, false, false, false);
+    for (partition, epoch) in desk.assign(vec![place()], 1) {
+        desk.open(vec![(partition, epoch, Resume::at(0))]);
+    }
+    let broker: BrokerId = 1;
+    desk.set_leader(0, Some(broker));
+    let (wanted, _) = desk.wanted(broker, |_| true, 0);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    desk.fetched(&wanted[0], vec![due_at(0, at(1)), due_at(1, at(3))], 2);
+    for second in [1, 3] {
+        assert_eq!(look(&desk), 0);
+        desk.timer.notified().await;
+        assert_eq!(desk.due(), Some(at(second)));
+        tokio::time::sleep_until(at(second)).await;
+        desk.wake();
+        assert_eq!(look(&desk), 1);
+    }
+}
