@@ -110,7 +110,7 @@ async fn until_alarm_is(node: &Private, wanted: bool) {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(Duration::from_secs(60), is_so).await.expect("the alarm does not change");
+    timeout(Duration::from_secs(60), is_so).await.unwrap();
 }
 
 /// The resident memory of this process in bytes.
