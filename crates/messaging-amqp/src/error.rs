@@ -1,6 +1,6 @@
 //! What the server and the client library say, as errors of the layer.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use messaging_core::{Error, ErrorKind, Result};
 
@@ -48,7 +48,12 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.code, self.text.escape_debug())
+        write!(f, "{} ", self.code)?;
+        // The server quotes names; what else could disturb a terminal or a log is escaped.
+        self.text.chars().try_for_each(|letter| match letter {
+            '\'' | '"' => f.write_char(letter),
+            _ => letter.escape_debug().fmt(f),
+        })
     }
 }
 
@@ -108,6 +113,12 @@ pub(crate) fn closed(operation: &'static str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_shows_names_as_they_are_and_nothing_that_disturbs_a_log() {
+        let refusal = Refusal { code: 404, text: "no queue 'q'\n\u{1b}[31m".to_owned() };
+        assert_eq!(refusal.to_string(), "404 no queue 'q'\\n\\u{1b}[31m");
+    }
 
     #[test]
     fn the_size_and_limit_of_a_refused_body_are_read() {
