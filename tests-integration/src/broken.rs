@@ -141,10 +141,6 @@ impl Harness for BrokenHarness {
         self.0 == Fault::LosesInSilence
     }
 
-    fn missing(&self) -> Option<String> {
-        None
-    }
-
     fn stage(&self, _: ServerNeed) -> BoxFuture<'_, Result<Stage, String>> {
         let fault = self.0;
         async move {

@@ -47,7 +47,9 @@ pub trait Harness: Send + Sync {
     fn has_server(&self) -> bool;
 
     /// Why the broker it needs is not there and can't be started, if that is so.
-    fn missing(&self) -> Option<String>;
+    fn missing(&self) -> Option<String> {
+        None
+    }
 
     /// Sets up an empty place of its own for one case, or says why the broker is not there.
     fn stage(&self, need: ServerNeed) -> BoxFuture<'_, Result<Stage, String>>;

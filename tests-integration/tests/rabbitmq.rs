@@ -18,35 +18,27 @@ use xtask::brokers::{Kind, Options, Private};
 /// What a call that fails may take.
 const DEADLINE: Duration = Duration::from_secs(12);
 
-/// A node, and the variables that lead to it.
-struct Node {
-    node: Private,
-    variables: Vec<(String, String)>,
-}
+struct Node(Private);
 
 impl Node {
     fn start(options: Options) -> Self {
-        let node = Private::start("test", options).unwrap();
-        let variables = node.env();
-        Self { node, variables }
+        Self(Private::start("test", options).unwrap())
     }
 
-    fn url(&self) -> &str {
-        let url = self.variables.iter().find(|(name, _)| name == "RABBITMQ_URL");
-        &url.unwrap().1
+    fn url(&self) -> String {
+        self.0.variable("RABBITMQ_URL").unwrap()
     }
 
     fn put(&self, path: &str, value: &serde_json::Value) {
-        self.node.management().unwrap().put(path, value).unwrap();
+        self.0.management().unwrap().put(path, value).unwrap();
     }
 
-    /// A broker by these variables, with something else for one of them.
+    /// A broker by the variables that lead to it, with something else for one of them.
     async fn open(&self, other: Option<(&str, &str)>) -> Result<Broker> {
         let config = RabbitConfig::from_variables(|name| {
-            let found = self.variables.iter().find(|(known, _)| known == name);
             let other = other.filter(|(changed, _)| *changed == name);
             let value = other.map(|(_, value)| value.to_owned());
-            Ok::<_, Error>(value.or_else(|| found.map(|(_, value)| value.clone())))
+            Ok::<_, Error>(value.or_else(|| self.0.variable(name)))
         })?;
         Broker::builder(Rabbit::connect(config).await?).open().await
     }
@@ -80,7 +72,7 @@ async fn bad_input_is_typed_and_named_within_the_deadline_and_harms_nobody_else(
     let server = Node::start(options);
     let broker = server.open(None).await.unwrap();
     let mut consumer = subscribe(&broker, "others", "tasks.#").await;
-    let url = server.url().to_owned();
+    let url = server.url();
     let (user, rest) = url.trim_start_matches("amqp://").split_once(':').unwrap();
     let (password, address) = rest.split_once('@').unwrap();
 
@@ -93,9 +85,8 @@ async fn bad_input_is_typed_and_named_within_the_deadline_and_harms_nobody_else(
     assert_eq!(*error.kind(), ErrorKind::NotFound, "{error}");
     assert!(error.to_string().contains("no where"), "{error}");
 
-    let management = server.variables.iter().find(|(name, _)| name == "RABBITMQ_MANAGEMENT_URL");
-    let error =
-        server.refusal("RABBITMQ_URL", &management.unwrap().1.replace("http", "amqp")).await;
+    let management = server.0.variable("RABBITMQ_MANAGEMENT_URL").unwrap();
+    let error = server.refusal("RABBITMQ_URL", &management.replace("http", "amqp")).await;
     assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::InvalidConfig), "{error}");
     assert!(error.to_string().contains("management"), "{error}");
 

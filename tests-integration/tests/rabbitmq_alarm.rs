@@ -28,7 +28,7 @@ const GROWTH: usize = 2 * WINDOW + PUBLISHERS * BODY + (64 << 20);
 #[ignore = "takes over a minute; cargo xtask test runs it"]
 async fn memory_stays_inside_its_budget_while_the_server_blocks_publishers() {
     let node = Private::start("test", Options::new(Kind::RabbitMq)).unwrap();
-    let url = node.env().into_iter().find(|(name, _)| name == "RABBITMQ_URL").unwrap().1;
+    let url = node.variable("RABBITMQ_URL").unwrap();
     let get = |name: &str| Ok((name == "RABBITMQ_URL").then(|| url.clone()));
     let driver = Rabbit::connect(RabbitConfig::from_variables(get).unwrap()).await.unwrap();
     let broker = Broker::builder(driver).window(100_000, WINDOW).open().await.unwrap();

@@ -19,6 +19,7 @@ mod recipe;
 mod redis;
 mod tools;
 mod until;
+mod variables;
 mod wanted;
 
 use std::fs;
@@ -140,13 +141,6 @@ impl Brokers {
     #[must_use]
     pub fn servers(&self) -> Vec<&str> {
         self.plan.with_role(Role::Server).map(|node| &*node.name).collect()
-    }
-
-    /// The variables under which clients find them.
-    #[must_use]
-    pub fn env(&self) -> Vec<(String, String)> {
-        let env = recipe(self.kind()).env(self);
-        env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// Where clients connect to a node.

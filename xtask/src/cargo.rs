@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-/// One call of cargo at the root of the workspace.
+/// One call at the root of the workspace: of cargo, or of what it has built.
 #[derive(Debug)]
 pub(crate) struct Cargo(Command);
 

@@ -192,8 +192,8 @@ impl KafkaConfig {
     /// than `true`, `KAFKA_GROUP_ID`, `KAFKA_BROKER`, …) is refused by name.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig), naming the variable and what it accepts; never its value where
-    /// that may hold a password.
+    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig), naming the variable
+    /// and what it accepts; never its value where that may hold a password.
     pub fn from_env() -> Result<Self> {
         environment::read(variables::of_process)
     }
@@ -250,7 +250,8 @@ impl KafkaConfig {
     /// Sets what every topic begins with.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig) for anything but dot-separated words of `[A-Za-z0-9_-]`.
+    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig) for anything but
+    /// dot-separated words of `[A-Za-z0-9_-]`.
     pub fn with_prefix(mut self, prefix: &str) -> Result<Self> {
         let legal = |word: &str| {
             !word.is_empty()

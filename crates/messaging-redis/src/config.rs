@@ -110,8 +110,8 @@ impl RedisConfig {
     /// `REDIS_TLS_KEY`; `REDIS_PREFIX`, `REDIS_PUBSUB_FORMAT`, `REDIS_WAIT_REPLICAS`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig), naming the variable and what it accepts; never its value where
-    /// that may hold a password.
+    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig), naming the variable
+    /// and what it accepts; never its value where that may hold a password.
     pub fn from_env() -> Result<Self> {
         environment::read(variables::of_process)
     }
@@ -141,8 +141,8 @@ impl RedisConfig {
     /// Sets what every key and channel begins with.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig) for anything but dot-separated words of `[A-Za-z0-9_-]`, which
-    /// has no meaning of its own in keys and patterns.
+    /// [`ErrorKind::InvalidConfig`](messaging_core::ErrorKind::InvalidConfig) for anything but
+    /// dot-separated words of `[A-Za-z0-9_-]`, which has no meaning of its own in keys and patterns.
     pub fn with_prefix(mut self, prefix: &str) -> Result<Self> {
         let legal = |word: &str| {
             !word.is_empty()

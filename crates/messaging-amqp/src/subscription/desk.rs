@@ -247,7 +247,7 @@ impl Desk {
         let state = &mut *guard;
         let mut work = Work::default();
         let waits = state.phase != Phase::Open && state.in_hand + state.copying > 0;
-        let all = has_waited || self.is_urgent(state);
+        let all = has_waited || state.is_urgent();
         for (number, lane) in (0..).zip(&mut state.lanes) {
             match lane.ring.acks() {
                 1.. if waits => {}
@@ -261,11 +261,6 @@ impl Desk {
         work.copies = std::mem::take(&mut state.copies);
         work.confirms = std::mem::take(&mut state.confirms);
         work
-    }
-
-    /// Whether acks go out at once: somebody waits for one. The server has room enough meanwhile.
-    fn is_urgent(&self, state: &State) -> bool {
-        state.moved > 0 || state.phase != Phase::Open || !state.confirms.is_empty()
     }
 
     /// The first time after `from` at which a message that is kept back goes out again.
@@ -313,6 +308,11 @@ impl Lane {
 }
 
 impl State {
+    /// Whether acks go out at once: somebody waits for one. The server has room enough meanwhile.
+    fn is_urgent(&self) -> bool {
+        self.moved > 0 || self.phase != Phase::Open || !self.confirms.is_empty()
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

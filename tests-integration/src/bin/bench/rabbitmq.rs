@@ -97,7 +97,7 @@ pub(crate) fn consume() -> Vec<Row> {
 /// A node, and how to connect to it.
 fn node() -> (Private, String) {
     let node = Private::start("bench", Options::new(Kind::RabbitMq)).unwrap();
-    let url = node.env().into_iter().find(|(name, _)| name == "RABBITMQ_URL").unwrap().1;
+    let url = node.variable("RABBITMQ_URL").unwrap();
     (node, url)
 }
 

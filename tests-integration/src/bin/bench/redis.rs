@@ -31,7 +31,7 @@ pub(crate) const PARTS: &[crate::Part] = &[
 fn start() -> (Private, String) {
     let options = Options::new(Kind::Redis).with_setting("appendonly", "no");
     let server = Private::start("bench", options).unwrap();
-    let url = server.env().into_iter().find(|(name, _)| name == "REDIS_URL").unwrap().1;
+    let url = server.variable("REDIS_URL").unwrap();
     (server, url)
 }
 

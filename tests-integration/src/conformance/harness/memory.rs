@@ -25,10 +25,6 @@ impl Harness for MemoryHarness {
         false
     }
 
-    fn missing(&self) -> Option<String> {
-        None
-    }
-
     fn stage(&self, _: ServerNeed) -> BoxFuture<'_, Result<Stage, String>> {
         async {
             let memory = messaging::memory::Memory::new();

@@ -65,7 +65,7 @@ impl Desk {
             state.wake();
         }
         let acks = state.lanes.get(number as usize).map_or(0, |lane| lane.ring.acks());
-        Ok(!known || self.is_urgent(state) || acks == self.limits.ack_batch())
+        Ok(!known || state.is_urgent() || acks == self.limits.ack_batch())
     }
 
     /// Does what a settlement says with a delivery that was in hand.

@@ -43,8 +43,7 @@ impl RabbitServer {
 
     /// What `RABBITMQ_URL` says for the nodes: user and password.
     fn credentials(&self) -> (String, String) {
-        let url = self.nodes.env().into_iter().find(|(name, _)| name == "RABBITMQ_URL");
-        let url = url.map(|(_, url)| url).unwrap_or_default();
+        let url = self.nodes.variable("RABBITMQ_URL").unwrap_or_default();
         let user = url.trim_start_matches("amqp://").split('@').next().unwrap_or_default();
         let (user, password) = user.split_once(':').unwrap_or_default();
         (user.to_owned(), password.to_owned())
@@ -71,8 +70,7 @@ impl RabbitServer {
     /// Runs `rabbitmqadmin`, which the nodes themselves hand out.
     fn admin(&self, args: &[&str]) -> Result<String, String> {
         let file = tool(&self.nodes)?;
-        let url = self.nodes.env().into_iter().find(|(name, _)| name == "RABBITMQ_MANAGEMENT_URL");
-        let url = url.map(|(_, url)| url).unwrap_or_default();
+        let url = self.nodes.variable("RABBITMQ_MANAGEMENT_URL").unwrap_or_default();
         let port = url.rsplit(':').next().unwrap_or_default().to_owned();
         let (user, password) = self.credentials();
         let mut all = vec!["-H", "127.0.0.1", "-P", &port, "-u", &user, "-p", &password];
