@@ -23,7 +23,7 @@
 //! | `RequiredAcks` | always all in-sync replicas |
 //! | `GroupID` | the group that a worker or subscription names |
 //! | `AutoCommit` | always: what is settled is committed, and never past unfinished work |
-//! | `CommitInterval` | `KAFKA_COMMIT_INTERVAL`, 5 s |
+//! | `CommitInterval` | `KAFKA_COMMIT_INTERVAL`, 5 s; sooner after 1,000 settlements, 20 times a second at most |
 //!
 //! Producing goes by requests of our own; `KAFKA_WRITE_PATH=rskafka` goes by rskafka, with the same
 //! outcomes but that it can't tell some refusals from unknown ones, and a lane that a quota of the

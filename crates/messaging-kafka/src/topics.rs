@@ -1,6 +1,6 @@
 //! Topics and their settings, over our own connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -28,15 +28,20 @@ pub(crate) struct TopicSpec {
     pub(crate) name: String,
     pub(crate) partitions: u32,
     pub(crate) replication: u16,
-    /// Settings by the names of Kafka.
-    pub(crate) configs: BTreeMap<&'static str, String>,
+    pub(crate) configs: Configs,
 }
+
+/// Settings that a topic is to have, by the names of Kafka. `None`: none of its own, but the broker's.
+pub(crate) type Configs = BTreeMap<&'static str, Option<String>>;
 
 /// How a resource of the kind topic is named in requests.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-/// The operation that sets a value.
+/// The operations that set a value and that take it away.
 const SET: i8 = 0;
+const DELETE: i8 = 1;
+/// Where a setting comes from that a topic has of its own.
+const OF_TOPIC: i8 = 1;
 const TOPIC_EXISTS: i16 = 36;
 const NOT_CONTROLLER: i16 = 41;
 
@@ -45,10 +50,10 @@ const SETTLING: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Creates a topic and waits until its partitions have leaders; one that exists stays as it is.
 pub(crate) async fn create(cluster: &Cluster, spec: &TopicSpec) -> Result<()> {
-    let configs = spec.configs.iter().map(|(name, value)| {
+    let configs = spec.configs.iter().filter(|(_, value)| value.is_some()).map(|(name, value)| {
         CreatableTopicConfig::default()
             .with_name(StrBytes::from_static_str(name))
-            .with_value(Some(StrBytes::from_string(value.clone())))
+            .with_value(value.clone().map(StrBytes::from_string))
     });
     let topic = CreatableTopic::default()
         .with_name(topic_name(&spec.name))
@@ -111,16 +116,12 @@ pub(crate) async fn delete(cluster: &Cluster, name: &str) -> Result<()> {
 }
 
 /// Sets these settings and leaves the others.
-pub(crate) async fn configure(
-    cluster: &Cluster,
-    name: &str,
-    configs: &BTreeMap<&'static str, String>,
-) -> Result<()> {
+pub(crate) async fn configure(cluster: &Cluster, name: &str, configs: &Configs) -> Result<()> {
     let configs = configs.iter().map(|(name, value)| {
         AlterableConfig::default()
             .with_name(StrBytes::from_static_str(name))
-            .with_config_operation(SET)
-            .with_value(Some(StrBytes::from_string(value.clone())))
+            .with_config_operation(if value.is_some() { SET } else { DELETE })
+            .with_value(value.clone().map(StrBytes::from_string))
     });
     let resource = AlterConfigsResource::default()
         .with_resource_type(TOPIC)
@@ -134,17 +135,32 @@ pub(crate) async fn configure(
     .map_err(|(code, message)| failed(code, message.as_ref(), name))
 }
 
-/// All settings of a topic, by the names of Kafka.
-pub(crate) async fn configs(cluster: &Cluster, name: &str) -> Result<BTreeMap<String, String>> {
+/// Settings as they are, by the names of Kafka.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    values: BTreeMap<String, String>,
+    own: BTreeSet<String>,
+}
+
+impl Settings {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// Whether the topic has it of its own, and not from the broker.
+    pub(crate) fn is_own(&self, name: &str) -> bool {
+        self.own.contains(name)
+    }
+}
+
+/// All settings of a topic.
+pub(crate) async fn configs(cluster: &Cluster, name: &str) -> Result<Settings> {
     let connection = cluster.any().await?;
     describe(cluster, &connection, TOPIC, name).await
 }
 
-/// All settings of a broker, by the names of Kafka; it alone knows them.
-pub(crate) async fn broker_configs(
-    cluster: &Cluster,
-    id: BrokerId,
-) -> Result<BTreeMap<String, String>> {
+/// All settings of a broker; it alone knows them.
+pub(crate) async fn broker_configs(cluster: &Cluster, id: BrokerId) -> Result<Settings> {
     let connection = cluster.broker(id).await?;
     describe(cluster, &connection, BROKER, &id.to_string()).await
 }
@@ -154,7 +170,7 @@ async fn describe(
     connection: &Connection,
     kind: i8,
     name: &str,
-) -> Result<BTreeMap<String, String>> {
+) -> Result<Settings> {
     let resource = DescribeConfigsResource::default()
         .with_resource_type(kind)
         .with_resource_name(StrBytes::from_string(name.to_owned()))
@@ -169,10 +185,12 @@ async fn describe(
     if result.error_code != 0 {
         return Err(failed(result.error_code, result.error_message.as_ref()));
     }
-    let pairs = result.configs.into_iter().filter_map(|config| {
+    let own = result.configs.iter().filter(|config| config.config_source == OF_TOPIC);
+    let own = own.map(|config| config.name.to_string()).collect();
+    let values = result.configs.into_iter().filter_map(|config| {
         Some((config.name.to_string(), config.value.map(|value| value.to_string())?))
     });
-    Ok(pairs.collect())
+    Ok(Settings { values: values.collect(), own })
 }
 
 /// The largest batch of records that a topic takes, in bytes.

@@ -174,16 +174,20 @@ async fn provisioning_twice_changes_nothing_and_drift_is_named(stand: &Stand) {
         let text = stand.tool("topics", &["--describe", "--topic", &topic]);
         assert!(text.contains(&format!("PartitionCount: {partitions}")), "{text}");
     }
-    let topic = format!("{}.tasks", config.prefix);
-    let alter = ["--alter", "--entity-type", "topics", "--entity-name", &topic];
-    let add = ["--add-config", "retention.ms=1000"];
-    stand.tool("configs", &[&alter[..], &add[..]].concat());
+    let [topic, other] = ["tasks", "events"].map(|name| format!("{}.{name}", config.prefix));
+    for topic in [&topic, &other] {
+        let alter = ["--alter", "--entity-type", "topics", "--entity-name", topic];
+        let add = ["--add-config", "retention.ms=1000"];
+        stand.tool("configs", &[&alter[..], &add[..]].concat());
+    }
     wanted.streams[3].partitions = NonZeroU32::new(3).unwrap();
     let plan = admin.plan(&wanted).await.unwrap();
     let told: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
     assert_eq!(told[0], format!("alter stream tasks: now {topic} kept 1s, asked {topic} kept 1h"));
-    assert!(told[1].contains("2 partitions") && told[1].contains("3 partitions"), "{told:?}");
+    let of_broker = format!("now {other} kept 1s, asked {other} retention.ms of the broker");
+    assert_eq!(told[1], format!("alter stream events: {of_broker}"));
+    assert!(told[2].contains("2 partitions") && told[2].contains("3 partitions"), "{told:?}");
     broker.provision(wanted.clone()).await.unwrap();
     assert!(admin.plan(&wanted).await.unwrap().is_empty());
     wanted.streams[0].partitions = NonZeroU32::MIN;

@@ -107,7 +107,7 @@ fn tell(topic: &Topic, health: &mut Health) -> usize {
 async fn breaks(cluster: &Cluster, topic: &Topic) -> Result<Option<String>> {
     let name = &topic.name;
     let configs = topics::configs(cluster, name).await?;
-    if configs.get(UNCLEAN).is_some_and(|value| value == "true") {
+    if configs.get(UNCLEAN) == Some("true") {
         return Ok(Some(format!("{UNCLEAN} of {name} is true and has to be false")));
     }
     let least = configs.get(MIN_IN_SYNC).and_then(|value| value.parse::<usize>().ok());
@@ -119,7 +119,7 @@ async fn breaks(cluster: &Cluster, topic: &Topic) -> Result<Option<String>> {
 /// What a broker's settings ask an operator to know; an error where it can't be reached.
 async fn settings(cluster: &Cluster, id: BrokerId) -> Result<Option<String>> {
     let settings = topics::broker_configs(cluster, id).await?;
-    let creates = settings.get("auto.create.topics.enable").is_some_and(|value| value == "true");
+    let creates = settings.get("auto.create.topics.enable") == Some("true");
     Ok(creates.then(|| {
         format!(
             "broker {id}: auto.create.topics.enable is true, so another client that misspells a \
@@ -148,7 +148,7 @@ async fn version(cluster: &Cluster) -> Option<String> {
     // With ZooKeeper it is a setting.
     let first = cluster.brokers().into_iter().next()?;
     let settings = topics::broker_configs(cluster, first).await.ok()?;
-    settings.get("inter.broker.protocol.version").cloned()
+    settings.get("inter.broker.protocol.version").map(str::to_owned)
 }
 
 /// The release of Kafka that made a metadata version.

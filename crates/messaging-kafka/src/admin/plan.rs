@@ -1,6 +1,5 @@
 //! What the topology names, against what there is.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use messaging_core::driver::{Action, Change, Plan, Target};
@@ -16,7 +15,7 @@ use super::spec::{
 };
 use crate::cluster::Topic;
 use crate::driver::Shared;
-use crate::topics::{self, TopicSpec};
+use crate::topics::{self, Configs, TopicSpec};
 
 /// What is to be done to one topic or group.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub(super) enum Step {
     },
     Configure {
         name: String,
-        configs: BTreeMap<&'static str, String>,
+        configs: Configs,
     },
     /// Comes behind everything that is done to topics.
     Place(GroupConfig),
@@ -199,16 +198,23 @@ async fn compare_topic(
     let copies = topic.partitions.iter().map(|partition| partition.replicas.len()).min();
     let copies = copies.and_then(|copies| u16::try_from(copies).ok()).unwrap_or(spec.replication);
     if copies < spec.replication {
-        spec.configs.insert(MIN_IN_SYNC, in_sync(shared, copies).min(copies).to_string());
+        let in_sync = in_sync(shared, copies).min(copies);
+        spec.configs.insert(MIN_IN_SYNC, Some(in_sync.to_string()));
     }
     let is = topics::configs(&shared.cluster, name).await?;
-    let mut configs = BTreeMap::new();
+    let mut configs = Configs::new();
     for (key, asked) in spec.configs {
-        let now = is.get(key).map_or("", String::as_str);
-        // More than enough room is no drift.
-        let is_enough = key == MAX_MESSAGE && number(now) >= number(&asked);
-        if now != asked && !is_enough {
-            compared.differs(name, told(key, now), told(key, &asked));
+        let now = is.get(key).unwrap_or_default();
+        let differs = match &asked {
+            None => is.is_own(key),
+            // More than enough room is no drift.
+            Some(asked) if key == MAX_MESSAGE => number(now) < number(asked),
+            Some(asked) => now != asked,
+        };
+        if differs {
+            let of_broker = || format!("{key} of the broker");
+            let asks = asked.as_ref().map_or_else(of_broker, |asked| told(key, asked));
+            compared.differs(name, told(key, now), asks);
             configs.insert(key, asked);
         }
     }
@@ -225,7 +231,8 @@ fn number(text: &str) -> u64 {
 fn told_all(spec: &TopicSpec) -> String {
     let partitions = counted(spec.partitions as usize, "partition", "partitions");
     let copies = counted(spec.replication.into(), "copy", "copies");
-    let configs = spec.configs.iter().map(|(key, value)| format!(", {}", told(key, value)));
+    let configs = spec.configs.iter().filter_map(|(key, value)| Some(told(key, value.as_ref()?)));
+    let configs = configs.map(|told| format!(", {told}"));
     format!("{partitions}, {copies}{}", configs.collect::<String>())
 }
 

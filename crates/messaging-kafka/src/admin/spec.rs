@@ -82,14 +82,12 @@ fn topic(
         );
         return Err(Error::new(ErrorKind::InvalidConfig, text));
     }
-    let mut configs = BTreeMap::from([
-        (MIN_IN_SYNC, in_sync.to_string()),
-        (UNCLEAN, false.to_string()),
-        (MAX_MESSAGE, LARGEST.to_string()),
+    let configs = BTreeMap::from([
+        (MIN_IN_SYNC, Some(in_sync.to_string())),
+        (UNCLEAN, Some(false.to_string())),
+        (MAX_MESSAGE, Some(LARGEST.to_string())),
+        (RETENTION, retention.map(|kept| kept.as_millis().to_string())),
     ]);
-    if let Some(retention) = retention {
-        configs.insert(RETENTION, retention.as_millis().to_string());
-    }
     Ok(TopicSpec { name, partitions, replication, configs })
 }
 

@@ -25,7 +25,7 @@ pub(crate) enum Meaning {
     Rebalance,
     /// We missed a generation: everything is lost, join again as the same member (G2, G3).
     Missed,
-    /// The group does not know us: everything is lost, join again as a new member.
+    /// The group does not know us: everything is lost, join again, at last as a new member.
     Forgotten,
     /// It will not get better by itself.
     Fatal(Error),

@@ -23,6 +23,10 @@ use super::codes::Asked;
 const MOVING_BEAT: Duration = Duration::from_millis(300);
 /// How long releases are gathered before the group is asked to rebalance for them.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long the coordinator has to say that it does not know us before we take another name. One that
+/// is still loading its groups can say so too, and would then wait a rebalance long for a name that
+/// nobody uses any more.
+const DOUBT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -73,6 +77,8 @@ pub(crate) struct Member {
     rejoin: Option<Instant>,
     /// Whether it takes nothing more.
     retired: bool,
+    /// Since when the coordinator says that it does not know us.
+    forgotten: Option<Instant>,
     failures: u32,
     calls: Call,
     jitter: u64,
@@ -101,6 +107,7 @@ impl Member {
             not_before: now,
             rejoin: None,
             retired: false,
+            forgotten: None,
             failures: 0,
             calls: 0,
             jitter,

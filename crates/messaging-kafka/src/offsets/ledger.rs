@@ -119,12 +119,20 @@ impl<T> Ledger<T> {
         self.entries.iter().filter_map(|entry| entry.hand.as_ref())
     }
 
-    /// What a commit says now.
-    pub(crate) fn progress(&self, patterns: u64, limit: Option<i64>) -> Progress {
-        let open = self.entries.iter().filter(|entry| entry.attempt > 0);
+    /// The highest offset that is in somebody's hands.
+    pub(crate) fn last_in_hand(&self) -> Option<i64> {
+        let last = self.entries.iter().rev().find(|entry| entry.hand.is_some());
+        last.map(|entry| entry.offset)
+    }
+
+    /// What a commit says now, with the lowest unsettled offsets, at most so many.
+    pub(crate) fn progress(&self, patterns: u64, limit: Option<i64>, most: usize) -> Progress {
+        let mut unsettled = self.entries.iter().filter(|entry| entry.attempt > 0);
+        let open = unsettled.by_ref().take(most);
         let open = open.map(|entry| Open { offset: entry.offset, attempt: entry.attempt });
-        let (base, cut) = (self.mark(), self.next);
-        Progress { base, patterns, limit, open: open.collect(), cut }
+        let open = open.collect();
+        let cut = unsettled.next().map_or(self.next, |entry| entry.offset);
+        Progress { base: self.mark(), patterns, limit, open, cut }
     }
 
     fn unsettled(&mut self, offset: i64) -> Option<&mut Entry<T>> {
@@ -205,7 +213,7 @@ mod tests {
                 prop_assert_eq!(ledger.mark(), lowest);
                 prop_assert!(ledger.mark() >= mark, "the mark never goes back");
                 mark = ledger.mark();
-                let progress = ledger.progress(7, None);
+                let progress = ledger.progress(7, None, usize::MAX);
                 let open: BTreeMap<_, _> =
                     progress.open.iter().map(|open| (open.offset, open.attempt)).collect();
                 prop_assert_eq!(&open, &model);

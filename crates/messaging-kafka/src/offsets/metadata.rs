@@ -17,6 +17,8 @@ const PREFIX: &str = "h1:";
 pub(crate) const MAX_CHARS: usize = 4_096;
 /// The most bytes that fit behind the prefix.
 const MAX_BYTES: usize = (MAX_CHARS - PREFIX.len()) / 4 * 3;
+/// The most unsettled offsets that can fit: two bytes each.
+pub(crate) const MOST_OPEN: usize = MAX_BYTES / 2;
 /// The most bytes of one number.
 const NUMBER: usize = 10;
 

@@ -176,7 +176,7 @@ mod tests {
                     }
                 }
                 let limit = (!clean).then(|| ledger.next() + 5);
-                stored = (ledger.mark(), ledger.progress(1, limit).encode());
+                stored = (ledger.mark(), ledger.progress(1, limit, usize::MAX).encode());
                 prop_assert!((0..stored.0).all(|offset| settled.contains(&offset)));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -27,6 +28,10 @@ const UNKNOWN_MEMBER: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const FENCED_INSTANCE: i16 = 82;
 
+/// How long after one commit the next one is made at the earliest, unless something waits for it: a
+/// commit costs the broker as much as a batch of messages.
+const PACE: Duration = Duration::from_millis(50);
+
 /// Commits what is settled: from time to time, when many settlements have come together, and when
 /// something waits for it.
 pub(super) async fn run(member: Arc<Member>, group: String, instance: Option<String>) {
@@ -35,9 +40,10 @@ pub(super) async fn run(member: Arc<Member>, group: String, instance: Option<Str
     let mut backoff = Backoff::doubling();
     let mut coordinator = None;
     let mut next = Instant::now() + interval;
+    let mut paced = Instant::now();
     loop {
         let all = tokio::select! {
-            () = member.desk.commit.notified() => false,
+            () = asked(&member, paced) => false,
             () = sleep_until(next) => true,
             () = member.ended.cancelled() => return,
             () = member.shared.dead.cancelled() => return,
@@ -66,6 +72,19 @@ pub(super) async fn run(member: Arc<Member>, group: String, instance: Option<Str
             if !member.desk.has_waiting_commit() {
                 break;
             }
+        }
+        paced = Instant::now() + PACE;
+    }
+}
+
+/// Waits until there is something to commit: what somebody waits for at once, and what is only much
+/// when its time has come.
+async fn asked(member: &Member, paced: Instant) {
+    member.desk.commit.notified().await;
+    while !member.desk.has_waiting_commit() {
+        tokio::select! {
+            () = sleep_until(paced) => return,
+            () = member.desk.commit.notified() => {}
         }
     }
 }

@@ -28,6 +28,10 @@ const DISCOVERY: Duration = Duration::from_secs(10);
 /// How long who leaves keeps what is free: most leave at once, and one rebalance is enough for that.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How long a coordinator is asked again that has no place of a partition of which we have committed
+/// one. While it loads its groups it can say so, and reading from the start would repeat or skip much.
+const DOUBT: Duration = Duration::from_secs(10);
+
 /// What the task waits for beside the clock.
 enum Done {
     Answered(Call, Result<Answer, Fault>),
@@ -261,8 +265,9 @@ async fn open(
     new: Vec<(Partition, u32)>,
 ) -> Result<Vec<(Partition, u32, Resume)>> {
     let mut backoff = Backoff::doubling();
+    let until = Instant::now() + DOUBT;
     loop {
-        match look_up(member, first, &new).await {
+        match look_up(member, first, &new, Instant::now() < until).await {
             Err(error) if is_passing(&error) => {
                 tokio::select! {
                     () = sleep(backoff.next()) => {}
@@ -286,6 +291,7 @@ async fn look_up(
     member: &Member,
     first: &Partitions,
     new: &[(Partition, u32)],
+    doubts: bool,
 ) -> Result<Vec<(Partition, u32, Resume)>> {
     let cluster = &member.shared.cluster;
     let source = &member.source;
@@ -314,6 +320,10 @@ async fn look_up(
                 }
                 None => Resume::at(place.offset),
             },
+            None if doubts && member.desk.has_placed(partition) => {
+                let text = format!("{partition}: its committed place is not there now");
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
             None => {
                 // A start says nothing of what came later, nor of retries (G8).
                 let says = first.contains(partition) && !member.is_of_retries(partition);

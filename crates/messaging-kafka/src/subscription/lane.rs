@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::place::Place;
 use crate::offsets::ledger::Ledger;
-use crate::offsets::metadata::Progress;
+use crate::offsets::metadata::{MOST_OPEN, Progress};
 use crate::offsets::resume::{Resume, Standing};
 
 /// How far ahead of what is handed out a commit allows more. Half of it is used while the next
@@ -71,6 +71,8 @@ pub(super) struct Lane {
     pub(super) dirty: bool,
     /// Whether its clean end is committed.
     pub(super) ended: bool,
+    /// Whether a place of it was ever committed by us.
+    pub(super) placed: bool,
     /// The suspect that is alone in hand.
     trial: Option<i64>,
     /// What comes again: when, and in the order of offsets.
@@ -100,6 +102,7 @@ impl Lane {
             limit: i64::MIN,
             dirty: false,
             ended: false,
+            placed: false,
             trial: None,
             again: BTreeMap::new(),
             keys: ordered.then(HashMap::new),
@@ -285,8 +288,8 @@ impl Lane {
         // What was read and is not ready any more is in the ledger, or needs no settling.
         self.ledger.pass(self.ready.front().map_or(self.fetch_at, |front| front.offset));
         // What is unsettled and was not handed out by us may wait for its raised attempt to be stored.
-        let hands = self.ledger.hands().map(|fetched| fetched.offset);
-        let out = hands.chain(self.copying.last().copied()).max().map_or(i64::MIN, |at| at + 1);
+        let out = self.ledger.last_in_hand().max(self.copying.last().copied());
+        let out = out.map_or(i64::MIN, |at| at + 1);
         let limit = match self.state {
             State::Open => Some(self.next_limit().max(self.limit).max(out)),
             // Nothing more goes out, and nothing is in hand: a clean end.
@@ -294,7 +297,7 @@ impl Lane {
             _ => Some(out),
         };
         self.dirty = false;
-        self.ledger.progress(patterns, limit)
+        self.ledger.progress(patterns, limit, MOST_OPEN)
     }
 
     fn next_limit(&mut self) -> i64 {
@@ -331,6 +334,7 @@ impl Lane {
 
     /// A commit with this limit was answered.
     pub(super) fn committed(&mut self, limit: Option<i64>) {
+        self.placed = true;
         match limit {
             Some(limit) => self.limit = self.limit.max(limit),
             // It may have gone on since, and been asked back again.
@@ -350,7 +354,7 @@ impl Lane {
 
     /// It was asked back and is ours again: what was fetched and given back is read once more.
     pub(super) fn go_on(&mut self) {
-        let mut progress = self.ledger.progress(0, None);
+        let mut progress = self.ledger.progress(0, None, usize::MAX);
         progress.open.retain(|open| {
             !self.copying.contains(&open.offset) && !self.ledger.is_in_hand(open.offset)
         });

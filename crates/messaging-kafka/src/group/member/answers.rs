@@ -54,11 +54,11 @@ impl Member {
             Meaning::Rebalance if self.failures == 0 => self.failures = 1,
             Meaning::Rebalance => self.back_off(now),
             Meaning::Missed => {
-                self.fall_out(false);
+                self.fall_out();
                 self.back_off(now);
             }
             Meaning::Forgotten => {
-                self.fall_out(true);
+                self.forgotten(now);
                 self.back_off(now);
             }
             Meaning::Fatal(error) => self.fail(error),
@@ -73,14 +73,21 @@ impl Member {
     }
 
     /// The group went on without us.
-    fn fall_out(&mut self, forgotten: bool) {
+    fn fall_out(&mut self) {
         self.lose();
         self.generation = -1;
-        if forgotten {
-            self.id.clear();
-        }
         if self.phase == Phase::Stable {
             self.phase = Phase::Out;
+        }
+    }
+
+    /// The group went on without us, or its coordinator has not found us yet.
+    fn forgotten(&mut self, now: Instant) {
+        self.fall_out();
+        let since = *self.forgotten.get_or_insert(now);
+        if now >= since + super::DOUBT {
+            self.id.clear();
+            self.forgotten = None;
         }
     }
 
@@ -93,6 +100,7 @@ impl Member {
     fn joined(&mut self, now: Instant, pending: &Pending, joined: Joined) {
         self.renew(pending.sent);
         self.id = joined.member;
+        self.forgotten = None;
         self.generation = joined.generation;
         self.leads = joined.members.is_some();
         self.phase = Phase::Syncing;
@@ -185,8 +193,8 @@ impl Member {
                 self.back_off(now);
             }
             Meaning::Rebalance if current => self.want_rejoin(now),
-            Meaning::Missed if current => self.fall_out(false),
-            Meaning::Forgotten if current => self.fall_out(true),
+            Meaning::Missed if current => self.fall_out(),
+            Meaning::Forgotten if current => self.forgotten(now),
             Meaning::Later
             | Meaning::Moved
             | Meaning::Rebalance

@@ -128,3 +128,37 @@ async fn what_makes_no_progress_is_given_up_alone() {
     assert!(actions.iter().any(joins), "{actions:?}");
     assert_eq!(member.held(), Partitions::from([Partition::new("t", 0)]));
 }
+
+/// Under which name it joins, if it does.
+fn joins_as(actions: &[Action]) -> Option<(Call, &str)> {
+    actions.iter().find_map(|action| match action {
+        Action::Request { call, request: Request::Join { member, .. }, .. } => {
+            Some((*call, member.as_str()))
+        }
+        _ => None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_be_unknown_keeps_its_name_for_a_while_as_the_group_may_be_loading() {
+    const UNKNOWN: i16 = 25;
+    let mut at = Instant::now();
+    let mut member = stable(at, None);
+    let mut actions = member.on(at, Event::Refused { generation: 1, code: UNKNOWN });
+    assert_eq!(lost(&actions), 2);
+    let since = at;
+    loop {
+        let Some((call, name)) = joins_as(&actions) else {
+            at = member.deadline().unwrap();
+            actions = member.on(at, Event::Tick);
+            continue;
+        };
+        if name.is_empty() {
+            break;
+        }
+        assert_eq!(name, "m");
+        assert!(at < since + DOUBT * 3, "it never takes another name");
+        actions = member.on(at, Event::Answered { call, answer: Err(Fault::Code(UNKNOWN)) });
+    }
+    assert!(at >= since + DOUBT);
+}

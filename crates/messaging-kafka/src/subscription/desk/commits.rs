@@ -108,6 +108,13 @@ impl Desk {
         self.keeper.notify_one();
     }
 
+    /// Whether we have ever committed a place of this partition.
+    pub(in super::super) fn has_placed(&self, partition: &Partition) -> bool {
+        let state = self.lock();
+        let number = state.numbers.get(partition);
+        number.and_then(|number| state.lanes.get(*number as usize)).is_some_and(|lane| lane.placed)
+    }
+
     /// Whether something waits for a commit.
     pub(in super::super) fn has_waiting_commit(&self) -> bool {
         let state = self.lock();

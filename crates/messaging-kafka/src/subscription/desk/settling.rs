@@ -9,7 +9,7 @@ use super::super::lane::{Fetched, State as LaneState};
 use super::super::place::Place;
 use super::{Desk, Phase};
 
-/// How many settlements are committed at once at the latest.
+/// How many settlements ask for a commit.
 const MANY: u64 = 1_000;
 
 /// A copy that is to be written before its original counts as settled.
@@ -41,6 +41,7 @@ impl Desk {
     pub(crate) fn settle_all(&self, many: impl Iterator<Item = Settle>) {
         let mut state = self.lock();
         let mut refused = Vec::new();
+        let before = state.settlements;
         let (mut commits, mut copies) = (false, false);
         for settle in many {
             let Settle { token, how, confirm, .. } = settle;
@@ -103,7 +104,7 @@ impl Desk {
                 }
             }
         }
-        commits |= state.settlements >= MANY;
+        commits |= before < MANY && state.settlements >= MANY;
         let left = state.phase != Phase::Open;
         state.wake();
         drop(state);
