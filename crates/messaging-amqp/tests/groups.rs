@@ -6,14 +6,17 @@
     reason = "tests fail by panicking, and use the client library bare"
 )]
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use amqprs::channel::{BasicPublishArguments, Channel};
 use amqprs::connection::{Connection, OpenConnectionArguments};
 use amqprs::{BasicProperties, FieldTable, FieldValue};
 use messaging_amqp::{Rabbit, RabbitConfig};
+use messaging_core::topology::GroupConfig;
 use messaging_core::{
-    Broker, Bytes, Consumer, Delivery, ErrorKind, Message, MessageId, SubscribeSpec, Topology,
+    Broker, Bytes, Consumer, Delivery, ErrorKind, Message, MessageId, Patterns, SubscribeSpec,
+    Topology,
 };
 use tokio::time::timeout;
 
@@ -130,5 +133,30 @@ async fn what_is_held_beyond_the_servers_patience_is_ended_before_it_closes_the_
     let error = held.ack_confirmed().await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Stale);
     again.ack();
+    broker.close().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a broker; cargo xtask test starts one"]
+async fn a_group_of_the_topology_with_priorities_gets_more_urgent_messages_first() {
+    let place = Place::find();
+    let group = place.group("urgent");
+    let mut config = GroupConfig::new(group.parse().unwrap(), Patterns::new(["tasks.#"]).unwrap());
+    config.priority = true;
+    let rabbit = Rabbit::connect(place.config.clone()).await.unwrap();
+    let topology = Topology::default().group(config);
+    let broker = Broker::builder(rabbit).topology(topology).open().await.unwrap();
+    let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap().priority();
+    // It has its queue from now on.
+    drop(broker.subscribe::<Bytes>(spec.clone()).await.unwrap());
+    for (priority, subject) in [(0, "tasks.a"), (9, "tasks.b"), (5, "tasks.c"), (9, "tasks.d")] {
+        broker.publish_message(message(subject).with_priority(priority)).await.unwrap();
+    }
+    let mut consumer = broker.subscribe::<Bytes>(spec.prefetch(NonZeroU32::MIN)).await.unwrap();
+    for subject in ["tasks.b", "tasks.d", "tasks.c", "tasks.a"] {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(&*delivery.message().subject, subject);
+        delivery.ack_confirmed().await.unwrap();
+    }
     broker.close().await.unwrap();
 }

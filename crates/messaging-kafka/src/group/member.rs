@@ -27,6 +27,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// is still loading its groups can say so too, and would then wait a rebalance long for a name that
 /// nobody uses any more.
 const DOUBT: Duration = Duration::from_secs(1);
+/// How long a coordinator that was lost and found has to answer a join or a sync before it is asked
+/// again. One that is still loading its groups can lose a request without a word.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -56,6 +59,8 @@ pub(crate) struct Member {
     phase: Phase,
     /// Whether the coordinator is known and reached.
     coordinator: bool,
+    /// Whether it was lost since our last assignment.
+    shaken: bool,
     /// Our name in the group; empty until the coordinator gave one.
     id: String,
     /// The generation we are in; −1: none.
@@ -93,6 +98,7 @@ impl Member {
             settings,
             phase: Phase::Out,
             coordinator: false,
+            shaken: false,
             id: String::new(),
             generation: -1,
             leads: false,
@@ -315,6 +321,7 @@ impl Member {
         self.calls += 1;
         let call = self.calls;
         let within = match asked {
+            Asked::Join | Asked::Sync if self.shaken => PATIENCE,
             // They wait for all members, or for the leader.
             Asked::Join | Asked::Sync => self.settings.rebalance + Duration::from_secs(5),
             _ => (self.settings.session / 3).min(Duration::from_secs(5)),
@@ -336,6 +343,12 @@ impl Member {
             self.beat = None;
             self.actions.push(Action::Ended);
         }
+    }
+
+    /// The coordinator is elsewhere, or may be.
+    fn lose_coordinator(&mut self) {
+        self.coordinator = false;
+        self.shaken = true;
     }
 
     /// Waits before the next try, longer each time, with a jitter of a half.

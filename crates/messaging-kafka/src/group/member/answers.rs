@@ -29,11 +29,12 @@ impl Member {
             (_, Ok(Answer::Joined(joined))) => self.joined(now, &pending, joined),
             (_, Ok(Answer::Synced(bytes))) => self.synced(now, &pending, &bytes),
             (_, Ok(Answer::Alive | Answer::Left)) => {}
-            (asked, Err(fault)) => self.failed(now, asked, fault),
+            (_, Err(fault)) => self.failed(now, &pending, fault),
         }
     }
 
-    fn failed(&mut self, now: Instant, asked: Asked, fault: Fault) {
+    fn failed(&mut self, now: Instant, pending: &Pending, fault: Fault) {
+        let asked = pending.asked;
         if self.phase == Phase::Leaving {
             // Our silence tells the group as well.
             return self.end();
@@ -47,8 +48,11 @@ impl Member {
                 if asked != Asked::Find {
                     self.actions.push(Action::Reconnect);
                 }
-                self.coordinator = false;
-                self.back_off(now);
+                self.lose_coordinator();
+                // Where it was waited for an answer, that was long enough.
+                if now < pending.until {
+                    self.back_off(now);
+                }
             }
             // A rebalance is joined at once, but not in a circle.
             Meaning::Rebalance if self.failures == 0 => self.failures = 1,
@@ -127,6 +131,7 @@ impl Member {
             return;
         }
         self.phase = Phase::Stable;
+        self.shaken = false;
         self.failures = 0;
         self.moving = assignment.moving;
         let changed = self.holdings.adopt(self.generation, assignment.partitions);
@@ -189,7 +194,7 @@ impl Member {
         match meaning {
             Meaning::Fatal(error) => self.fail(error),
             Meaning::Moved if self.pending.is_none() => {
-                self.coordinator = false;
+                self.lose_coordinator();
                 self.back_off(now);
             }
             Meaning::Rebalance if current => self.want_rejoin(now),

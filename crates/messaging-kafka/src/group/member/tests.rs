@@ -162,3 +162,32 @@ async fn who_is_told_to_be_unknown_keeps_its_name_for_a_while_as_the_group_may_b
     }
     assert!(at >= since + DOUBT);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_join_that_a_coordinator_lost_while_it_came_back_is_asked_again_soon() {
+    let mut at = Instant::now();
+    let mut member = stable(at, None);
+    let mut joins = Vec::new();
+    // The beat breaks, and what was joined after that is never answered.
+    while joins.len() < 3 {
+        at = member.deadline().unwrap().max(at);
+        let mut actions = VecDeque::from(member.on(at, Event::Tick));
+        while let Some(action) = actions.pop_front() {
+            let Action::Request { call, request, .. } = action else { continue };
+            let answer = match request {
+                Request::Find => Ok(Answer::Found),
+                Request::Beat { .. } if joins.is_empty() => Err(Fault::Broken),
+                Request::Beat { .. } => Err(Fault::Code(27)),
+                Request::Join { .. } => {
+                    joins.push(at);
+                    continue;
+                }
+                other => unreachable!("{other:?}"),
+            };
+            actions.extend(member.on(at, Event::Answered { call, answer }));
+        }
+    }
+    for (first, second) in joins.iter().zip(&joins[1..]) {
+        assert_eq!(*second - *first, PATIENCE);
+    }
+}
