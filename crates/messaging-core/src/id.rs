@@ -47,11 +47,10 @@ impl FromStr for MessageId {
         let accepted = "1 to 128 bytes without control characters";
         let refuse =
             |reason| Error::invalid(ErrorKind::InvalidName, "message id", text, reason, accepted);
-        // Only the canonical spelling is stored as a number, so the text always survives.
-        let canonical = |uuid: &Uuid| *uuid.hyphenated().encode_lower(&mut [0; 36]) == *text;
-        if text.len() == 36
-            && let Some(uuid) = Uuid::try_parse(text).ok().filter(canonical)
-        {
+        // Only the canonical spelling is stored as a number, so the text always survives: of this length
+        // all have hyphens and no braces.
+        let canonical = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        if canonical && let Ok(uuid) = Uuid::try_parse(text) {
             return Ok(Self(Repr::Uuid(uuid)));
         }
         if text.is_empty() {

@@ -56,7 +56,7 @@ pub(crate) fn size(message: &Message) -> usize {
 pub(crate) fn read<'a>(
     key: Option<Bytes>,
     value: Option<Bytes>,
-    headers: impl Iterator<Item = (&'a [u8], Option<Bytes>)>,
+    headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     origin: Origin<'_>,
 ) -> Message {
     let mut subject = None;
@@ -69,19 +69,19 @@ pub(crate) fn read<'a>(
         match name {
             b"subject" => {
                 let same = origin.recent.filter(|recent| recent.as_bytes() == value);
-                let parsed = || utf8(&value)?.parse::<Subject>().ok();
+                let parsed = || utf8(value)?.parse::<Subject>().ok();
                 subject = same.cloned().or_else(parsed);
             }
-            b"message-id" => id = utf8(&value).and_then(|text| text.parse::<MessageId>().ok()),
-            b"content-type" => content_type = utf8(&value).map_or(content_type, ContentType::from),
+            b"message-id" => id = utf8(value).and_then(|text| text.parse::<MessageId>().ok()),
+            b"content-type" => content_type = utf8(value).map_or(content_type, ContentType::from),
             b"helixagent-priority" => {
-                let number = utf8(&value).and_then(|text| text.parse::<u8>().ok());
+                let number = utf8(value).and_then(|text| text.parse::<u8>().ok());
                 priority = number.unwrap_or_default().min(Message::MAX_PRIORITY);
             }
             // One whose name is no text has no name here.
             other => {
                 if let Some(name) = utf8(other) {
-                    others.stamp(name, value);
+                    others.stamp(name, value.to_vec());
                 }
             }
         }
@@ -96,8 +96,7 @@ pub(crate) fn read<'a>(
         let short = format!("{partition}@{offset}");
         long.parse().or_else(|_| short.parse()).unwrap_or_else(|_| MessageId::generate())
     };
-    let mut message = Message::new(subject, body)
-        .with_id(id.unwrap_or_else(derived))
+    let mut message = Message::identified(subject, id.unwrap_or_else(derived), body)
         .with_content_type(content_type)
         .with_priority(priority);
     message.key = key;
@@ -149,7 +148,7 @@ mod tests {
         headers(message, |name, value| {
             written.push((name.as_bytes().to_vec(), Some(Bytes::copy_from_slice(value))));
         });
-        let headers = written.iter().map(|(name, value)| (&name[..], value.clone()));
+        let headers = written.iter().map(|(name, value)| (&name[..], value.as_deref()));
         read(message.key.clone(), Some(message.body.clone()), headers, at(stream))
     }
 
@@ -176,11 +175,11 @@ mod tests {
     fn a_foreign_record_is_a_message_with_a_stable_id() {
         let stream: StreamName = "tasks".parse().unwrap();
         let body = Bytes::from_static(br#"{"type":"completion"}"#);
-        let none = std::iter::empty::<(&[u8], Option<Bytes>)>();
+        let none = std::iter::empty::<(&[u8], Option<&[u8]>)>();
         let message = read(None, Some(body), none, at(&stream));
         assert_eq!(&message.subject[..], "tasks.completion");
         assert_eq!(message.id.to_string(), "helixagent.tasks:3@42");
-        let none = std::iter::empty::<(&[u8], Option<Bytes>)>();
+        let none = std::iter::empty::<(&[u8], Option<&[u8]>)>();
         let tombstone = read(Some("k".into()), None, none, at(&stream));
         assert_eq!((&tombstone.subject[..], tombstone.body.len()), ("tasks", 0));
     }
@@ -188,12 +187,12 @@ mod tests {
     #[test]
     fn the_last_of_duplicate_headers_counts_and_an_absent_value_is_empty() {
         let stream: StreamName = "tasks".parse().unwrap();
-        let headers: [(&[u8], Option<Bytes>); 5] = [
-            (b"a", Some("1".into())),
+        let headers: [(&[u8], Option<&[u8]>); 5] = [
+            (b"a", Some(b"1")),
             (b"b", None),
-            (b"a", Some("2".into())),
-            (b"\xff", Some("no name".into())),
-            (b"subject", Some("events.other-stream".into())),
+            (b"a", Some(b"2")),
+            (b"\xff", Some(b"no name")),
+            (b"subject", Some(b"events.other-stream")),
         ];
         let message = read(None, None, headers.into_iter(), at(&stream));
         let all: Vec<_> = message.headers.iter().map(|(name, value)| (name, &value[..])).collect();

@@ -36,15 +36,14 @@ pub(crate) struct RecordHeaders(Bytes);
 
 impl RecordHeaders {
     /// Name and value of each. They were checked when the record was read.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<Bytes>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut rest = Numbers(&self.0);
         std::iter::from_fn(move || {
             if rest.0.is_empty() {
                 return None;
             }
             let name = sized(&mut rest)??;
-            let value = sized(&mut rest)?;
-            Some((name, value.map(|value| self.0.slice_ref(value))))
+            Some((name, sized(&mut rest)?))
         })
     }
 }

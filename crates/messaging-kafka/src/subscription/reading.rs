@@ -81,7 +81,7 @@ fn of_retry(record: &Record) -> (Option<StreamName>, Retry) {
     let mut stream = None;
     for (name, value) in record.headers.iter() {
         let value = value.unwrap_or_default();
-        let text = std::str::from_utf8(&value).unwrap_or_default();
+        let text = std::str::from_utf8(value).unwrap_or_default();
         match name {
             b"subject" => {
                 let subject = text.parse::<Subject>().ok();
