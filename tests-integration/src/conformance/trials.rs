@@ -1,6 +1,5 @@
 //! The cases as tests of `cargo test`.
 
-use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,11 +16,7 @@ pub fn run_as_tests<H: Harness + 'static>(harnesses: impl IntoIterator<Item = H>
         return played;
     }
     let trials = harnesses.into_iter().flat_map(|harness| trials_of(Arc::new(harness)));
-    let mut arguments = Arguments::from_args();
-    // Most of a case is waiting for a broker, so that two can share a core.
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    arguments.test_threads.get_or_insert(2 * cores);
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
 #[expect(clippy::print_stdout, reason = "a missing broker is told with its reason")]
