@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::NAME;
 use crate::config::{HaMode, RabbitConfig};
 use crate::confirms::{Copy, Publisher};
-use crate::connection::{Channel, Link, Role, State};
+use crate::connection::{Channel, Link, Role, Session, State};
 use crate::error::closed;
 use crate::management::Api;
 use crate::sender::Sending;
@@ -160,9 +160,9 @@ impl Shared {
     }
 
     /// Which connection publishes, if one does.
-    pub(crate) fn publishing_epoch(&self) -> Option<u32> {
+    pub(crate) fn publishing_session(&self) -> Option<Session> {
         match &*self.publishing.state().borrow() {
-            State::Up(session) if !session.is_over() => Some(session.epoch()),
+            State::Up(session) if !session.is_over() => Some(session.clone()),
             State::Up(_) | State::Down(_) | State::Closed => None,
         }
     }
@@ -196,11 +196,6 @@ impl Shared {
         self.sending.close();
         tokio::join!(self.publishing.close(grace), self.consuming.close(grace));
     }
-
-    /// Whether a group of the topology hands out more urgent messages first.
-    fn has_priorities(&self, group: &GroupName) -> bool {
-        self.topology().groups.iter().any(|known| known.name == *group && known.priority)
-    }
 }
 
 impl Driver for Rabbit {
@@ -214,7 +209,7 @@ impl Driver for Rabbit {
 
     fn capabilities(&self, scope: Scope<'_>) -> Capabilities {
         let priority = match scope {
-            Scope::Group(group) => self.shared.has_priorities(group),
+            Scope::Group(_, config) => config.is_some_and(|config| config.priority),
             _ => false,
         };
         capabilities::of(priority, self.shared.api.is_some())

@@ -266,15 +266,20 @@ impl Broker {
             Mode::Listen => "listen",
         };
         self.shared.check_open(operation)?;
-        if let (Membership::Group(name), Source::Subjects(_)) = (&spec.membership, &spec.source)
-            && let Some(config) = self.topology().groups.iter().find(|it| it.name == *name)
-        {
+        let topology = self.topology();
+        let config = match (&spec.membership, &spec.source) {
+            (Membership::Group(name), Source::Subjects(_)) => {
+                topology.groups.iter().find(|known| known.name == *name)
+            }
+            _ => None,
+        };
+        if let Some(config) = config {
             // What the topology says of a group holds for each member.
             spec.ordered |= config.ordered;
             spec.priority |= config.priority;
         }
         let scope = match &spec.membership {
-            Membership::Group(group) => Scope::Group(group),
+            Membership::Group(group) => Scope::Group(group, config),
             Membership::Broadcast => Scope::Broker,
         };
         self.shared.require(&spec.needs(), &spec.waived, scope, operation)?;

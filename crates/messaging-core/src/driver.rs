@@ -55,6 +55,7 @@ use crate::capability::Capabilities;
 use crate::error::Result;
 use crate::name::{GroupName, StreamName};
 use crate::spec::{SendSpec, SubscribeSpec};
+use crate::topology::GroupConfig;
 
 /// A connection to a broker.
 pub trait Driver: Any + Debug + Send + Sync {
@@ -107,8 +108,8 @@ pub enum Scope<'a> {
     Broker,
     /// One stream.
     Stream(&'a StreamName),
-    /// One group.
-    Group(&'a GroupName),
+    /// One group, with what the topology says of it.
+    Group(&'a GroupName, Option<&'a GroupConfig>),
 }
 
 /// What a driver offers besides sending and receiving.

@@ -1,6 +1,7 @@
 //! Connecting: several nodes, a deadline, and errors that say what is wrong.
 #![expect(clippy::disallowed_methods, reason = "it is a task that nobody aborts")]
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,8 +28,9 @@ const STAGGER: Duration = Duration::from_secs(1);
 /// After this, an attempt that hangs is dropped. It is longer than anybody waits for it: an attempt
 /// that succeeds at the end must not be dropped while the client library starts its tasks.
 const HOPELESS: Duration = Duration::from_secs(60);
-/// The server waits this long, less a little, before it closes a connection with a wrong login.
-const SILENT_CLOSE: Duration = Duration::from_millis(2_500);
+/// After about this time, which is three seconds, the server closes a connection with a wrong login
+/// without a word. Its management API does so to who says nothing that it understands, after five.
+const SILENT_CLOSE: Range<Duration> = Duration::from_millis(2_500)..Duration::from_millis(4_500);
 
 /// Opens connections.
 pub(super) struct Connector {
@@ -112,8 +114,8 @@ impl Connector {
             let result = match timeout(HOPELESS, Connection::open(&arguments)).await {
                 Ok(Ok(connection)) => accept(number, &node, connection).await,
                 Ok(Err(error)) => {
-                    let silent = is_closed(&error.to_string()) && began.elapsed() >= SILENT_CLOSE;
-                    Err(refused(&config, &node, &error, silent, is_known))
+                    let silence = is_closed(&error.to_string()).then(|| began.elapsed());
+                    Err(refused(&config, &node, &error, silence, is_known))
                 }
                 Err(_) => Err(late(&node.to_string())),
             };
@@ -198,30 +200,33 @@ fn refused(
     config: &RabbitConfig,
     node: &Address,
     error: &Theirs,
-    silent: bool,
+    silence: Option<Duration>,
     is_known: bool,
 ) -> Error {
     let said = error.to_string();
+    let silence = silence.filter(|silence| *silence >= SILENT_CLOSE.start);
+    let is_foreign = silence.is_some_and(|silence| silence >= SILENT_CLOSE.end)
+        || ["interrupted", "serde", "framing"].iter().any(|sign| said.contains(sign));
     let vhost = &config.vhost;
     let (kind, text) = if said.contains("NOT_ALLOWED") && said.contains("not found") {
         (ErrorKind::NotFound, format!("{node} has no virtual host {vhost:?}"))
     } else if said.contains("NOT_ALLOWED") {
         let text = format!("{node} refuses user {:?} the virtual host {vhost:?}", config.user);
         (ErrorKind::Denied, text)
-    } else if silent && is_known {
+    } else if silence.is_some() && is_known {
         let text = format!(
             "{node} ended the connection without a word; it may be stopping, or refuse user {:?} \
              or the password now",
             config.user
         );
         (ErrorKind::Unavailable, text)
-    } else if silent {
+    } else if is_foreign {
+        let text = format!("{node} does not speak AMQP; is it the port of the management API?");
+        (ErrorKind::InvalidConfig, text)
+    } else if silence.is_some() {
         // The server tells nothing else to clients of this library.
         let text = format!("{node} refuses user {:?} or the password", config.user);
         (ErrorKind::Denied, text)
-    } else if said.contains("interrupted") || said.contains("serde") || said.contains("framing") {
-        let text = format!("{node} does not speak AMQP; is it the port of the management API?");
-        (ErrorKind::InvalidConfig, text)
     } else {
         let text = format!(
             "{node} can't be reached; `cargo xtask up rabbitmq` starts one on this \
@@ -242,10 +247,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_close_is_a_wrong_login_only_until_the_server_has_let_us_in() {
+    fn a_silent_close_is_a_wrong_login_only_in_time_and_until_the_server_has_let_us_in() {
         let (config, node) = (RabbitConfig::default(), Address::new("localhost", 5672));
         let error = Theirs::NetworkError("peer shutdown".to_owned());
-        let kind = |is_known| refused(&config, &node, &error, true, is_known).kind().clone();
-        assert_eq!((kind(false), kind(true)), (ErrorKind::Denied, ErrorKind::Unavailable));
+        let kind = |after, is_known| {
+            let silence = Some(Duration::from_secs(after));
+            refused(&config, &node, &error, silence, is_known).kind().clone()
+        };
+        assert_eq!((kind(3, false), kind(3, true)), (ErrorKind::Denied, ErrorKind::Unavailable));
+        assert_eq!(
+            (kind(5, false), kind(0, false)),
+            (ErrorKind::InvalidConfig, ErrorKind::Unavailable)
+        );
     }
 }

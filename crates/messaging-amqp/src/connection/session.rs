@@ -82,6 +82,7 @@ impl Session {
     }
 
     /// Which connection of its link this is; every reconnect counts one up.
+    #[cfg(test)]
     pub(crate) fn epoch(&self) -> u32 {
         self.0.epoch
     }

@@ -11,14 +11,14 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use messaging_core::driver::{Backoff, Event, Parked};
 use messaging_core::{Error, ErrorKind, Gap, Result};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::channels::{Received, leave, part, receive, take_in};
 use super::copying;
 use super::desk::{Copied, Desk, MAIN, Work};
 use super::line::Line;
 use super::member::{Member, Unopened};
-use crate::connection::Link;
+use crate::connection::{Link, Session};
 use crate::error::Refusal;
 
 /// The most deliveries taken in one piece.
@@ -36,6 +36,9 @@ const EXPIRING: Duration = Duration::from_millis(500);
 /// A connection that ends within this time of consuming, while others live, may have met a message
 /// that the client library can't read.
 const SUSPICIOUS: Duration = Duration::from_secs(5);
+
+/// Within what time a connection notices what another has noticed that ended with it.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// How many such ends in a row are one message.
 const POISON: u32 = 3;
@@ -72,7 +75,7 @@ pub(super) async fn run(member: Arc<Member>, link: Arc<Link>, lines: Vec<Line>) 
     let mut task = Task { member, link, lines, copies, strikes: 0 };
     loop {
         let began = Instant::now();
-        let published = task.member.shared.publishing_epoch();
+        let published = task.member.shared.publishing_session();
         let end = task.serve().await;
         if let End::Done | End::Dead = end {
             break;
@@ -153,7 +156,7 @@ impl Task {
     }
 
     /// Opens everything anew; `false` if the subscription ends here.
-    async fn recover(&mut self, end: End, began: Instant, published: Option<u32>) -> bool {
+    async fn recover(&mut self, end: End, began: Instant, published: Option<Session>) -> bool {
         let deleted = match end {
             // The server ends a consumer of a quorum queue only as the queue is deleted, which
             // takes a moment: until then it can still be found.
@@ -167,7 +170,7 @@ impl Task {
         let poisoned = matches!(end, End::Lost)
             && began.elapsed() < SUSPICIOUS
             && !self.is_ended()
-            && is_publishing_still(&self.member, published);
+            && is_still_there(published).await;
         self.strikes = if poisoned { self.strikes + 1 } else { 0 };
         for line in self.lines.drain(..) {
             if deleted == Some(line.lane) {
@@ -200,7 +203,7 @@ impl Task {
         let Self { member, link, copies, lines, strikes } = self;
         let mut backoff = Backoff::default();
         loop {
-            let published = member.shared.publishing_epoch();
+            let published = member.shared.publishing_session();
             let again = {
                 let opening = member.open(link);
                 tokio::pin!(opening);
@@ -220,7 +223,7 @@ impl Task {
                 }
                 Err(Unopened { error, is_cut }) => {
                     tracing::warn!(%error, "consuming is not possible yet");
-                    let poisoned = is_cut && is_publishing_still(member, published);
+                    let poisoned = is_cut && is_still_there(published).await;
                     *strikes = if poisoned { *strikes + 1 } else { 0 };
                     if *strikes >= POISON {
                         park(member);
@@ -244,9 +247,12 @@ impl Task {
     }
 }
 
-/// Whether the connection that publishes has lived on: then it was not the network that ended another.
-fn is_publishing_still(member: &Member, published: Option<u32>) -> bool {
-    published.is_some() && published == member.shared.publishing_epoch()
+/// Whether the connection that published when another ended lives on: then that was not the network.
+async fn is_still_there(published: Option<Session>) -> bool {
+    match published {
+        Some(session) => timeout(NOTICE, session.ended()).await.is_err(),
+        None => false,
+    }
 }
 
 /// Ends the subscription over a message that the client library can't read.
@@ -357,18 +363,17 @@ pub(super) async fn start(member: &Arc<Member>) -> Result<BoxFuture<'static, ()>
         Link::open(Arc::clone(&member.shared.config), crate::connection::Role::Consume).await?;
     let mut strikes = 0;
     loop {
-        let published = member.shared.publishing_epoch();
-        let error = match member.open(&link).await {
+        let published = member.shared.publishing_session();
+        let Unopened { error, is_cut } = match member.open(&link).await {
             Ok(lines) => return Ok(Box::pin(run(Arc::clone(member), link, lines))),
-            Err(Unopened { is_cut: true, .. }) if is_publishing_still(member, published) => {
-                strikes += 1;
-                if strikes < POISON {
-                    continue;
-                }
-                poisoned(member)
-            }
-            Err(Unopened { error, .. }) => error,
+            Err(unopened) => unopened,
         };
+        let suspicious = is_cut && is_still_there(published).await;
+        strikes += u32::from(suspicious);
+        if suspicious && strikes < POISON {
+            continue;
+        }
+        let error = if suspicious { poisoned(member) } else { error };
         link.close(LEAVING).await;
         return Err(error);
     }
