@@ -108,7 +108,7 @@ pub enum Scope<'a> {
     Broker,
     /// One stream.
     Stream(&'a StreamName),
-    /// One group, with what the topology says of it.
+    /// One group, with what the topology says of it; `None` where it is not in the topology.
     Group(&'a GroupName, Option<&'a GroupConfig>),
 }
 

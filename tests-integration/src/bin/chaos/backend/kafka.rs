@@ -33,7 +33,7 @@ const FAILOVER: Duration = Duration::from_secs(60);
 const SESSION: Duration = Duration::from_secs(6);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// How many settlements of a member are committed at once at the latest.
+/// How many settlements of a member ask for a commit; at the rates of a run it follows at once.
 const SETTLED: u64 = 1_000;
 
 impl Backend for Kafka {
