@@ -105,7 +105,7 @@ impl Cluster {
         self.connector.connect(&self.address_of(id)?).await
     }
 
-    /// A connection to any broker.
+    /// A connection to any broker: of those that are known, else of the configured ones.
     ///
     /// # Errors
     /// Those of the last broker tried.
@@ -113,27 +113,25 @@ impl Cluster {
         let (open, mut known) = {
             let view = self.lock();
             let open = view.connections.values().chain(&view.first).find(|c| !c.is_ended());
-            (open.cloned(), view.brokers.keys().copied().collect::<Vec<_>>())
+            let known = view.brokers.iter().map(|(id, address)| (Some(*id), address.clone()));
+            (open.cloned(), known.collect::<Vec<_>>())
         };
         if let Some(open) = open {
             return Ok(open);
         }
-        known.sort_unstable();
-        let mut outcome = Err(Error::new(ErrorKind::Unavailable, "no broker is known"));
-        for id in known {
-            outcome = self.broker(id).await;
-            if outcome.is_ok() {
-                return outcome;
-            }
-        }
+        known.sort_unstable_by_key(|(id, _)| *id);
         for address in &self.bootstrap {
-            outcome = self.connector.connect(address).await;
-            if let Ok(opened) = &outcome {
-                self.lock().first = Some(opened.clone());
-                return outcome;
+            if known.iter().all(|(_, known)| known != address) {
+                known.push((None, address.clone()));
             }
         }
-        outcome
+        let (id, opened) = self.connector.first_of(known).await?;
+        let mut view = self.lock();
+        match id {
+            Some(id) => drop(view.connections.insert(id, opened.clone())),
+            None => view.first = Some(opened.clone()),
+        }
+        Ok(opened)
     }
 
     /// Asks any broker something that changes nothing, so that it may be asked again: a connection

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = cases![
         records::a_null_header_and_a_bomb_do_not_keep_their_neighbours,
+        records::what_is_larger_than_any_answer_is_put_aside_and_its_neighbours_arrive,
         records::aborted_transactions_of_a_java_producer_are_not_seen,
         records::a_topic_created_anew_is_read_from_its_beginning,
         members::eager_members_of_the_same_group_are_told,

@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         faults::[a_quota_writes_no_copy_that_is_not_explained]
         faults::[a_listener_that_cannot_be_reached_is_named_in_time]
         faults::[a_peer_that_is_no_broker_is_named]
+        faults::[brokers_that_hang_hold_nobody_up_and_share_one_deadline]
         security::[a_password_is_proved_and_a_wrong_one_is_denied]
         security::[tls_and_plain_do_not_mix]
     };

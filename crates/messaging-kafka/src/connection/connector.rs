@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
 use messaging_core::{Error, ErrorKind, Result};
@@ -11,7 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +26,9 @@ use crate::error::{from_code, late, unexpected, unreachable};
 
 /// The largest answer about versions: it comes before we know who answers.
 const MAX_VERSIONS: usize = 64 * 1024;
+
+/// How long a broker may take to answer before the next one is tried beside it.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How many requests may wait to be written.
 const QUEUE: usize = 64;
@@ -73,7 +78,40 @@ impl Connector {
     /// configured time; [`ErrorKind::Denied`]; [`ErrorKind::InvalidConfig`] where TLS or SASL is not
     /// what the broker speaks; [`ErrorKind::Other`] where it is no Kafka broker.
     pub(crate) async fn connect(&self, address: &Address) -> Result<Connection> {
+        self.connect_by(address, Instant::now() + self.timeout).await
+    }
+
+    /// Opens a connection to the first of these brokers that answers, all of them within the one
+    /// configured time: one that hangs holds up the next for a moment only.
+    ///
+    /// # Errors
+    /// Those of the last that failed.
+    pub(crate) async fn first_of<T>(&self, brokers: Vec<(T, Address)>) -> Result<(T, Connection)> {
         let deadline = Instant::now() + self.timeout;
+        let patience = PATIENCE.min(self.timeout / (brokers.len() as u32 + 1));
+        let mut ahead = brokers.into_iter();
+        let mut trying = FuturesUnordered::new();
+        let mut outcome = Err(Error::new(ErrorKind::Unavailable, "no broker is known"));
+        loop {
+            if let Some((name, address)) = ahead.next() {
+                trying.push(async move {
+                    let connection = self.connect_by(&address, deadline).await?;
+                    Ok((name, connection))
+                });
+            } else if trying.is_empty() {
+                return outcome;
+            }
+            tokio::select! {
+                Some(ended) = trying.next() => outcome = ended,
+                () = sleep(patience), if ahead.len() > 0 => {}
+            }
+            if outcome.is_ok() {
+                return outcome;
+            }
+        }
+    }
+
+    async fn connect_by(&self, address: &Address, deadline: Instant) -> Result<Connection> {
         let opening = TcpStream::connect((address.host.as_str(), address.port));
         let socket = timeout_at(deadline, opening)
             .await

@@ -30,8 +30,10 @@ struct Sent {
 
 type InFlight = Mutex<VecDeque<Sent>>;
 
-/// How much is read at once, and by how much room for a large answer grows beyond what has come.
-const CHUNK: usize = 256 * 1024;
+/// By how much room for a large answer grows beyond what has come.
+const CHUNK: usize = 4 << 20;
+/// An answer that is so large gets room that was used before, if there is some.
+const LARGE: usize = 256 * 1024;
 
 /// Carries requests and answers until the socket ends. It says why before it drops what waits.
 pub(super) async fn run<S: AsyncRead + AsyncWrite>(
@@ -69,6 +71,7 @@ async fn read<S: AsyncRead + AsyncWrite>(
     in_flight: &InFlight,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
+    let mut used = Used::default();
     loop {
         fill(&mut socket, &mut buffer, 4).await?;
         let start = [buffer.get_u8(), buffer.get_u8(), buffer.get_u8(), buffer.get_u8()];
@@ -81,12 +84,44 @@ async fn read<S: AsyncRead + AsyncWrite>(
             drop(answer.send(Err(error)));
             return Err(cause);
         }
+        if length >= LARGE
+            && let Some(mut room) = used.room()
+        {
+            room.extend_from_slice(&buffer);
+            buffer = room;
+        }
         fill(&mut socket, &mut buffer, length).await?;
         let frame = buffer.split_to(length).freeze();
+        used.remember(&frame);
         if frame.first_chunk() != Some(&correlation.to_be_bytes()) {
             return Err(io::Error::other("it answers something that was not asked"));
         }
         drop(answer.send(Ok(frame)));
+    }
+}
+
+/// The large answers of late. Fresh memory costs more than what is written into it, so the room of one
+/// of which nothing is left is used again; while answers are small, none is kept.
+#[derive(Default)]
+struct Used(VecDeque<Bytes>);
+
+impl Used {
+    const MOST: usize = 2;
+
+    fn room(&mut self) -> Option<BytesMut> {
+        let free = self.0.iter().position(Bytes::is_unique)?;
+        let mut room = self.0.remove(free)?.try_into_mut().ok()?;
+        room.clear();
+        Some(room)
+    }
+
+    fn remember(&mut self, answer: &Bytes) {
+        if answer.len() < LARGE {
+            self.0.clear();
+            return;
+        }
+        self.0.truncate(Self::MOST - 1);
+        self.0.push_front(answer.clone());
     }
 }
 
@@ -108,7 +143,10 @@ async fn fill<R: AsyncRead + Unpin>(
 
 fn out_of_bounds(length: usize, limit: usize) -> Option<Error> {
     let text = || format!("an answer of {length} bytes (accepted: 4 to {limit})");
-    (!(4..=limit).contains(&length)).then(|| Error::new(ErrorKind::Other, text()))
+    if length > limit {
+        return Some(Error::new(ErrorKind::TooLarge { size: length, limit }, text()));
+    }
+    (length < 4).then(|| Error::new(ErrorKind::Other, text()))
 }
 
 /// An error if these are the first bytes of another protocol. As lengths they would be above 300 MB.

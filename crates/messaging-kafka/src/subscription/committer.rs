@@ -37,7 +37,7 @@ const PACE: Duration = Duration::from_millis(50);
 pub(super) async fn run(member: Arc<Member>, group: String, instance: Option<String>) {
     let patterns = hash_of(&member.source.patterns);
     let interval = member.shared.config.commit_interval;
-    let mut backoff = Backoff::doubling();
+    let mut backoff = Backoff::default();
     let mut coordinator = None;
     let mut next = Instant::now() + interval;
     let mut paced = Instant::now();

@@ -29,7 +29,7 @@ const TOO_LARGE: [i16; 2] = [10, 18];
 /// again under the same id.
 pub(super) async fn run(member: Arc<Member>) {
     let mut waiting: Vec<Copying> = Vec::new();
-    let mut backoff = Backoff::doubling();
+    let mut backoff = Backoff::default();
     loop {
         waiting.extend(member.desk.take_copies());
         if waiting.is_empty() {

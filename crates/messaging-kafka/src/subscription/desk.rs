@@ -27,6 +27,8 @@ pub(super) use self::settling::{Copying, Purpose};
 
 /// How many bytes may be fetched and not handed out, over all partitions.
 const BUDGET: usize = 32 << 20;
+/// The most messages that are handed over at once, so that they stay in the processor's cache.
+const HAND_OVER: usize = 1_024;
 /// How much of that one partition may take.
 const LANE_BUDGET: (usize, usize) = (1 << 20, 4 << 20);
 
@@ -180,10 +182,11 @@ impl Desk {
     fn fill(&self, state: &mut State, now: Instant, batch: &mut Arrivals) {
         let most_held = 3 * self.prefetch + 1_024;
         let lanes = state.lanes.len();
+        let most = HAND_OVER.min(self.prefetch.saturating_sub(state.in_hand));
         for at in 0..lanes {
             let number = (state.turn + at) % lanes;
             let Some(lane) = state.lanes.get_mut(number) else { return };
-            while state.in_hand < self.prefetch && state.bytes < self.prefetch_bytes {
+            while batch.len() < most && state.bytes < self.prefetch_bytes {
                 let Some(mut fetched) = lane.next(now, most_held) else { break };
                 fetched.handed = Some(now);
                 state.in_hand += 1;
@@ -192,7 +195,7 @@ impl Desk {
                 batch.push(incoming(lane, number, &fetched));
                 lane.ledger.hand_out(fetched.offset, fetched.attempt, fetched);
             }
-            if state.in_hand >= self.prefetch || state.bytes >= self.prefetch_bytes {
+            if batch.len() >= most || state.bytes >= self.prefetch_bytes {
                 state.turn = (number + 1) % lanes;
                 return;
             }

@@ -9,7 +9,7 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId as Id, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use messaging_core::driver::{Backoff, Event, Gap, Parked};
-use messaging_core::{Result, Subject};
+use messaging_core::{Error, ErrorKind, Result, Subject};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
@@ -41,7 +41,7 @@ const OUT_OF_RANGE: i16 = 1;
 pub(super) async fn run(member: Arc<Member>) {
     let tasks = TaskTracker::new();
     let mut running: HashSet<BrokerId> = HashSet::new();
-    let mut backoff = Backoff::doubling();
+    let mut backoff = Backoff::default();
     loop {
         let room = member.desk.room.notified();
         tokio::pin!(room);
@@ -112,16 +112,22 @@ async fn follow(member: Arc<Member>, broker: BrokerId, share: u32) {
         doubtful: HashMap::new(),
         recent: None,
         moved: Vec::new(),
+        alone: 0,
     };
-    let mut backoff = Backoff::doubling();
+    let mut backoff = Backoff::default();
     let mut turn = 0_usize;
     let member = Arc::clone(&source.member);
     loop {
         let room = member.desk.room.notified();
         tokio::pin!(room);
         room.as_mut().enable();
-        let (wanted, full) = member.desk.wanted(broker, |lane| lane % FETCHERS == share, turn);
+        let share = |lane| lane % FETCHERS == share;
+        let (mut wanted, full) = member.desk.wanted(broker, share, turn);
         turn = turn.wrapping_add(1);
+        if source.alone > 0 {
+            source.alone -= 1;
+            wanted.truncate(1);
+        }
         let round = async {
             if wanted.is_empty() {
                 room.await;
@@ -131,6 +137,9 @@ async fn follow(member: Arc<Member>, broker: BrokerId, share: u32) {
             match source.fetch(&wanted, wait).await {
                 Ok(()) if source.moved.is_empty() => return backoff.reset(),
                 Ok(()) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
+                    return source.too_large(&wanted, &error);
+                }
                 Err(_) => source.give_up(&wanted),
             }
             sleep(backoff.next()).await;
@@ -159,6 +168,8 @@ struct Source {
     recent: Option<(Subject, bool)>,
     /// What the broker does not lead any more.
     moved: Vec<u32>,
+    /// How many times one partition is asked for by itself.
+    alone: usize,
 }
 
 impl Source {
@@ -168,6 +179,22 @@ impl Source {
             connection.end();
         }
         wanted.iter().for_each(|one| self.member.desk.set_leader(one.lane, None));
+    }
+
+    /// Only the first batch of an answer may be larger than what was asked for (KIP-74). Whose it is shows
+    /// when each partition is asked for alone; it is put aside, offset by
+    /// offset, as nothing says where it ends.
+    fn too_large(&mut self, wanted: &[Wanted], error: &Error) {
+        self.connection = None;
+        let [one] = wanted else {
+            self.alone = wanted.len();
+            return;
+        };
+        // A length may have been damaged on its way.
+        if self.doubtful.insert(one.lane, one.offset) == Some(one.offset) {
+            self.park(one, &format!("offset {}: {error}", one.offset));
+            self.member.desk.fetched(one, Vec::new(), one.offset + 1);
+        }
     }
 
     async fn fetch(&mut self, wanted: &[Wanted], wait: Duration) -> Result<()> {

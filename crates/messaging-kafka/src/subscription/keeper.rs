@@ -264,7 +264,7 @@ async fn open(
     first: &Partitions,
     new: Vec<(Partition, u32)>,
 ) -> Result<Vec<(Partition, u32, Resume)>> {
-    let mut backoff = Backoff::doubling();
+    let mut backoff = Backoff::default();
     let until = Instant::now() + DOUBT;
     loop {
         match look_up(member, first, &new, Instant::now() < until).await {

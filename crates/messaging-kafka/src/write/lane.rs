@@ -43,7 +43,7 @@ impl Lane {
             state: Arc::clone(&state),
             queue: messages,
             waiting: Vec::new(),
-            backoff: Backoff::doubling(),
+            backoff: Backoff::default(),
             missing: 0,
             limit: usize::MAX,
             not_before: None,

@@ -45,6 +45,29 @@ pub(crate) async fn a_null_header_and_a_bomb_do_not_keep_their_neighbours(stand:
     broker.close().await.unwrap();
 }
 
+pub(crate) async fn what_is_larger_than_any_answer_is_put_aside_and_its_neighbours_arrive(
+    stand: &Stand,
+) {
+    let config = stand.config();
+    let topic = format!("{}.tasks", config.prefix);
+    let (broker, seen) = open(&config, 2).await;
+    let limit = ["--alter", "--entity-type", "topics", "--entity-name", &topic, "--add-config"];
+    let limit = limit.into_iter().chain(["max.message.bytes=83886080"]).map(Into::into);
+    let output = stand.brokers.kafka_tool("configs", limit.collect()).unwrap().output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let server = stand.server();
+    let huge = record(0, &vec![0; 65 << 20], (b"h", None));
+    assert_eq!(produce(server, &topic, batch(0, 1, &huge)), 0);
+    assert_eq!(produce(server, &topic, batch(0, 1, &record(0, b"behind", (b"h", None)))), 0);
+    assert!(publish(&broker, [message(Some("1"), "beside")]).await[0].is_ok());
+    let mut consumer = broker.subscribe(group()).await.unwrap();
+    let mut all = bodies(&mut consumer, 2).await;
+    all.sort_unstable();
+    assert_eq!(all, ["behind", "beside"]);
+    assert!(seen.has("offset 0: ") && seen.has("accepted: 4 to 67108864"), "{seen:?}");
+    broker.close().await.unwrap();
+}
+
 pub(crate) async fn aborted_transactions_of_a_java_producer_are_not_seen(stand: &Stand) {
     let config = stand.config();
     let topic = format!("{}.tasks", config.prefix);

@@ -141,3 +141,19 @@ pub(crate) async fn a_peer_that_is_no_broker_is_named(_: &Stand) {
     assert_eq!(*silent.kind(), ErrorKind::Timeout, "{silent:?}");
     assert!(began.elapsed() < Duration::from_secs(3));
 }
+
+pub(crate) async fn brokers_that_hang_hold_nobody_up_and_share_one_deadline(stand: &Stand) {
+    let listeners = [
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    ];
+    let hanging = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
+    let mut servers = hanging.map(|port| Address::new("127.0.0.1", port)).to_vec();
+    let config = stand.config().with_timeout(Duration::from_secs(2));
+    let began = Instant::now();
+    let error = Kafka::connect(config.clone().with_servers(servers.clone())).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    servers.push(Address::new("127.0.0.1", stand.server().port()));
+    Kafka::connect(config.with_servers(servers)).await.unwrap();
+}
