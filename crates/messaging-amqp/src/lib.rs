@@ -37,23 +37,25 @@
 //! is seen within two seconds; nothing more is handed over until it answers again.
 //!
 //! A delivery is settled at least once. A retry is a confirmed copy that waits in a quorum queue and
-//! comes back to its group alone; its original is acked after that. What a connection's end returned
-//! to the same subscription is known again: what is in hand is not handed out twice, and what was
-//! acked is acked again. What the server returned from somebody else counts as a failed attempt; the
-//! second time it is tried alone in its group, so that a message that kills its worker takes no
-//! other with it. A delivery that the server would soon take back is ended before
-//! (`RABBITMQ_CONSUMER_TIMEOUT`).
+//! comes back to its group alone; its original is acked after that. Of several nodes, the loss of one
+//! can delay retries by what the server's `dead_letter_worker_publisher_confirm_timeout` says, three
+//! minutes unless told otherwise. What a connection's end returned to the same subscription is known
+//! again: what is in hand is not handed out twice, and what was acked is acked again. What the server
+//! returned from somebody else counts as a failed attempt; the second time it is tried alone in its
+//! group, so that a message that kills its worker takes no other with it. A delivery that the server
+//! would soon take back is ended before (`RABBITMQ_CONSUMER_TIMEOUT`).
 //!
 //! Two publishes of one id and subject at once can't be told apart where one of them is returned.
 //!
 //! # Capabilities
 //! `helixagent doctor` tells which of the server's settings break a promise. A plan, the lag and
 //! deleting need the management API (`RABBITMQ_MANAGEMENT_URL`), as do changes of a group's patterns;
-//! everything else goes without. What waits is counted as of now, retries among it; what is in hand
-//! is as of the server's last statistics, some seconds old; the age of messages is not known. A group
-//! of several streams is one queue, and counts as a whole for the first of them. A queue keeps what
-//! its group still needs and nothing else, so there are no start positions, no ranges to read and no
-//! positions; a quorum queue has no priorities, and an ack no answer.
+//! everything else goes without. What waits is counted as of now, retries among it; what is in hand,
+//! and what is on its way from a retry, is as of the server's last statistics, some seconds old; the
+//! age of messages is not known. A group of several streams is one queue, and counts as a whole for
+//! the first of them. A queue keeps what its group still needs and nothing else, so there are no
+//! start positions, no ranges to read and no positions; a quorum queue has no priorities, and an ack
+//! no answer.
 //!
 //! # Escape hatches
 //! The names of all exchanges and queues are plain, so `rabbitmqctl` and any client can read them.

@@ -9,7 +9,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use amqprs::channel::{BasicPublishArguments, Channel};
+use amqprs::channel::{
+    BasicPublishArguments, Channel, QueueDeclareArguments, QueueUnbindArguments,
+};
 use amqprs::connection::{Connection, OpenConnectionArguments};
 use amqprs::{BasicProperties, FieldTable, FieldValue};
 use messaging_amqp::{Rabbit, RabbitConfig};
@@ -158,5 +160,33 @@ async fn a_group_of_the_topology_with_priorities_gets_more_urgent_messages_first
         assert_eq!(&*delivery.message().subject, subject);
         delivery.ack_confirmed().await.unwrap();
     }
+    broker.close().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a broker; cargo xtask test starts one"]
+async fn what_the_server_can_not_forward_from_a_retry_still_counts_as_waiting() {
+    let place = Place::find();
+    let (broker, _) = place.broker().await;
+    let group = place.group("stuck");
+    let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap();
+    let mut consumer = broker.subscribe::<Bytes>(spec).await.unwrap();
+    broker.publish_message(message("tasks.a")).await.unwrap();
+    let (_connection, channel) = place.foreign().await;
+    let prefix = &place.config.prefix;
+    let way = QueueUnbindArguments::new(&group, &format!("{prefix}.return.{group}"), "");
+    channel.queue_unbind(way).await.unwrap();
+    next(&mut consumer).await.retry(Duration::from_secs(1)).unwrap();
+    let tier = format!("{prefix}.retry.{group}.1s");
+    let passive = QueueDeclareArguments::new(&tier).passive(true).finish();
+    let ready = async || channel.queue_declare(passive.clone()).await.unwrap().unwrap().1;
+    let group = group.parse().unwrap();
+    let waiting = async || broker.lag(Some(&group)).await.unwrap()[0].waiting;
+    let held_back = async {
+        while ready().await == 0 {}
+        while ready().await > 0 {}
+        while waiting().await == 0 {}
+    };
+    timeout(Duration::from_secs(30), held_back).await.unwrap();
     broker.close().await.unwrap();
 }

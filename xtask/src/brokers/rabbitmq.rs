@@ -144,6 +144,10 @@ fn erlang_name(node: &Node) -> String {
     format!("{}@localhost", node.name)
 }
 
+/// A node that forwards what has waited for its retry may lose the answer with another node. It sends it
+/// again after so many milliseconds, in place of three minutes.
+const FORWARDED_AGAIN: &str = "-rabbit dead_letter_worker_publisher_confirm_timeout 10000";
+
 /// What every Erlang program of ours needs: where the others are, and that it listens nowhere else.
 fn erlang(brokers: &Brokers) -> Vec<(String, OsString)> {
     let epmd = brokers.plan.with_role(Role::Support).next().map_or(0, |node| node.port);
@@ -154,7 +158,7 @@ fn erlang(brokers: &Brokers) -> Vec<(String, OsString)> {
         ("ERL_EPMD_PORT", epmd.to_string().into()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
         ("RABBITMQ_CTL_ERL_ARGS", loopback.into()),
-        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", loopback.into()),
+        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", format!("{loopback} {FORWARDED_AGAIN}").into()),
         // The machine's own configuration is not for us.
         ("RABBITMQ_CONF_ENV_FILE", conf.clone().into_os_string()),
         ("RABBITMQ_ADVANCED_CONFIG_FILE", conf.into_os_string()),

@@ -18,8 +18,8 @@ const STATISTICS: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// One row a group: a queue does not tell its messages' streams apart, so all of it counts for the
-/// first of them. What waits is as of now, what is in hand as of the server's last statistics; no
-/// queue tells how old its messages are.
+/// first of them. What waits is as of now; what is in hand, and what is on its way from a retry, as
+/// of the server's last statistics; no queue tells how old its messages are.
 pub(super) async fn lag(
     site: &Site<'_>,
     topology: &Topology,
@@ -70,8 +70,11 @@ async fn row(
     let (mut waiting, mut in_hand) = (0, 0);
     for queue in queues {
         let Some(now) = site.look_at(queue).await? else { continue };
-        waiting += now.messages;
-        let counted = found.queues.get(queue).and_then(|queue| queue.messages_unacknowledged);
+        let statistics = found.queues.get(queue);
+        // A queue does not count as its own what it is about to forward.
+        let forwarded = statistics.and_then(|queue| queue.messages_dlx).unwrap_or_default();
+        waiting += now.messages + forwarded;
+        let counted = statistics.and_then(|queue| queue.messages_unacknowledged);
         in_hand += match counted {
             Some(count) => count,
             // Nobody has anything in hand of what nobody consumes.

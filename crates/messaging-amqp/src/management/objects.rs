@@ -54,6 +54,8 @@ pub(crate) struct Queue {
     #[serde(default)]
     pub(crate) arguments: BTreeMap<String, Value>,
     pub(crate) messages_unacknowledged: Option<u64>,
+    /// Messages that have expired and are not forwarded yet; of a quorum queue.
+    pub(crate) messages_dlx: Option<u64>,
     /// The nodes that have a copy, and those of them that run; of a quorum queue.
     #[serde(default)]
     pub(crate) members: Vec<String>,
@@ -67,7 +69,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// The fields above, as the API is asked for them.
     pub(super) const COLUMNS: &'static str = "name,type,durable,exclusive,arguments,\
-        messages_unacknowledged,members,online,effective_policy_definition";
+        messages_unacknowledged,messages_dlx,members,online,effective_policy_definition";
 }
 
 /// A connection of a client.
