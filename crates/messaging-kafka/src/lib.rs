@@ -57,8 +57,8 @@
 //! clock, before others may begin. What a member held that died comes again as a further attempt.
 //! Offsets that are kept no longer are a gap, and reading goes on with the oldest that is kept; so is
 //! a topic that was deleted and created anew, which is read from its beginning. A record that can't
-//! be read is put aside and told, with its offset; those beside it are delivered. A transaction
-//! that was given up is not seen.
+//! be read is put aside and told, with its offset; those beside it are delivered. So is a batch that
+//! makes an answer larger than 64 MiB. A transaction that was given up is not seen.
 //!
 //! A message that is in hand for longer than `KAFKA_MAX_POLL_INTERVAL_MS` (30 minutes, as long as
 //! RabbitMQ waits) makes its member give up that partition alone: the handler is cancelled, and the

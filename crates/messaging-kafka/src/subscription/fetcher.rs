@@ -182,8 +182,8 @@ impl Source {
     }
 
     /// Only the first batch of an answer may be larger than what was asked for (KIP-74). Whose it is shows
-    /// when each partition is asked for alone; it is put aside, offset by
-    /// offset, as nothing says where it ends.
+    /// when each partition is asked for alone; it is put aside, offset by offset, as nothing says where
+    /// it ends.
     fn too_large(&mut self, wanted: &[Wanted], error: &Error) {
         self.connection = None;
         let [one] = wanted else {
