@@ -91,22 +91,20 @@ impl<P: Publication> Hearing<P> {
         self.books.tell();
     }
 
-    /// A body over the server's limit closes the channel: it is named by its size, and what was
-    /// published after it has not been read.
-    fn find_too_large(&self, (size, limit): (usize, usize)) -> Vec<Entry<P>> {
-        let mut entries = self.books.tracker().drain();
-        let is_it = |entry: &Entry<P>| entry.body == size;
-        if let Some(at) = entries.iter().position(is_it) {
-            let mut after = entries.split_off(at).into_iter();
-            if let Some(Entry { publication, .. }) = after.next() {
-                let kind = ErrorKind::TooLarge { size, limit };
-                let text = format!("body: {size} bytes, the server's limit is {limit}");
-                publication.finish(Outcome::Failed(Error::new(kind, text)));
-            }
-            let mut unread = self.books.unread.lock().unwrap_or_else(PoisonError::into_inner);
-            unread.extend(after.map(|entry| entry.publication));
-        }
-        entries
+    /// A body over the server's limit closes the channel: it is named by its size and taken out of
+    /// what is `left`, and what was published after it has not been read.
+    fn find_too_large(
+        &self,
+        left: &mut Vec<Entry<P>>,
+        (size, limit): (usize, usize),
+    ) -> Option<(P, Error)> {
+        let at = left.iter().position(|entry| entry.body == size)?;
+        let mut after = left.split_off(at).into_iter();
+        let Entry { publication, .. } = after.next()?;
+        let mut unread = self.books.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.extend(after.map(|entry| entry.publication));
+        let text = format!("body: {size} bytes, the server's limit is {limit}");
+        Some((publication, Error::new(ErrorKind::TooLarge { size, limit }, text)))
     }
 }
 
@@ -127,10 +125,14 @@ impl<P: Publication> Listen for Hearing<P> {
 
 impl<P: Publication> Drop for Hearing<P> {
     fn drop(&mut self) {
-        let left = match self.refusal.as_ref().and_then(Refusal::too_large) {
-            Some(sizes) => self.find_too_large(sizes),
-            None => self.books.tracker().drain(),
-        };
+        let mut left = self.books.tracker().drain();
+        let sizes = self.refusal.as_ref().and_then(Refusal::too_large);
+        let too_large = sizes.and_then(|sizes| self.find_too_large(&mut left, sizes));
+        // Whoever is told may publish at once: nothing of that may go over this channel.
+        self.books.ended.cancel();
+        if let Some((publication, error)) = too_large {
+            publication.finish(Outcome::Failed(error));
+        }
         let why = match &self.refusal {
             Some(refusal) => format!("the server closed the channel: {refusal}"),
             None => "the connection ended before the server answered".to_owned(),
@@ -138,6 +140,5 @@ impl<P: Publication> Drop for Hearing<P> {
         for entry in left {
             entry.publication.finish(Outcome::Unknown(why.clone()));
         }
-        self.books.ended.cancel();
     }
 }

@@ -201,3 +201,49 @@ fn a_body_over_the_servers_limit_is_named_and_what_follows_is_sent_again() {
     assert_eq!(again, [3, 4]);
     assert!(books.ended.is_cancelled());
 }
+
+/// Notes whether its channel was known to have ended when its outcome came.
+struct Watching {
+    books: Arc<Books<Self>>,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Publication for Watching {
+    fn begin(&mut self, _: Instant) -> bool {
+        true
+    }
+
+    fn wire(&mut self) -> Result<Publish> {
+        Ok(to("q", 0, 70_000))
+    }
+
+    fn is(&self, _: Option<&str>, _: &str) -> bool {
+        false
+    }
+
+    fn deadline(&self) -> Instant {
+        soon()
+    }
+
+    fn finish(self, _: Outcome) {
+        self.has_ended.store(self.books.ended.is_cancelled(), Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_channel_has_ended_before_anybody_is_told_so_that_nothing_more_goes_over_it() {
+    let text = "PRECONDITION_FAILED - message size 70000 is larger than configured max size 65536";
+    let too_large = ChannelEvent::Closed(Refusal { code: 406, text: text.to_owned() });
+    for end in [Some(too_large), None] {
+        let books = Books::new();
+        let mut hearing = Hearing::new(Arc::clone(&books));
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let watching = Watching { books: Arc::clone(&books), has_ended: Arc::clone(&has_ended) };
+        books.tracker().push(watching, 70_000, 70_000);
+        if let Some(end) = end {
+            hearing.hear(end);
+        }
+        drop(hearing);
+        assert!(has_ended.load(Ordering::SeqCst));
+    }
+}

@@ -70,10 +70,10 @@ impl<P: Publication> Writer<P> {
                     if is_done {
                         return;
                     }
-                    // The last words on every publish of the channel come before this.
+                    // What the channel has heard an end of is out of the books before this.
                     drop(channel);
                     books.ended.cancelled().await;
-                    // What was handed over after them may have been written still.
+                    // What was handed over after it may have been written still.
                     for entry in books.tracker().drain() {
                         let why = "the connection ended before the server answered".to_owned();
                         entry.publication.finish(Outcome::Unknown(why));
