@@ -13,6 +13,6 @@ pub(crate) mod range;
 pub(crate) mod record;
 
 #[cfg(test)]
-mod encode;
+pub(crate) mod encode;
 #[cfg(test)]
 mod hostile;

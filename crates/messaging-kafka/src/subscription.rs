@@ -10,6 +10,7 @@ mod member;
 mod place;
 pub(crate) mod places;
 mod reading;
+mod unread;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
@@ -65,7 +66,8 @@ pub(crate) async fn open(shared: &Arc<Shared>, spec: SubscribeSpec) -> Result<Su
     let source = Source { group, name, patterns, dead_letters, start, retries, max_attempts };
     let prefetch = spec.prefetch.get() as usize;
     let commits = source.group.is_some() && spec.mode == Mode::Consume;
-    let desk = Desk::new(prefetch, spec.prefetch_bytes, spec.ordered, !retries, commits);
+    let wanted = source.dead_letters.is_none().then(|| source.patterns.clone());
+    let desk = Desk::new(prefetch, spec.prefetch_bytes, spec.ordered, !retries, commits, wanted);
     let (member, notices) = Member::new(Arc::clone(shared), source, desk);
     shared.add_member(&member);
     let joined = async {

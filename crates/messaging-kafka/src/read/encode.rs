@@ -1,5 +1,8 @@
 //! An encoder of record batches that can write everything a foreign client can.
 
+use super::aborted::Aborted;
+use super::batch::{Batch, Batches};
+use super::record::Records;
 use crate::varint::{put_signed, put_unsigned};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +77,23 @@ pub(super) fn batch(spec: &Spec, records: &[Plain]) -> Vec<u8> {
         },
         &body,
     )
+}
+
+/// The records of a batch as they are read, each with a delta, a subject and a key.
+pub(crate) fn records<'a>(
+    base: i64,
+    all: impl Iterator<Item = (i64, &'a str, Option<Vec<u8>>)>,
+) -> Records {
+    let plain = |(delta, subject, key): (i64, &str, _)| {
+        let headers = vec![(b"subject".to_vec(), Some(subject.as_bytes().to_vec()))];
+        Plain { delta, key, headers, ..Plain::default() }
+    };
+    let all: Vec<Plain> = all.map(plain).collect();
+    let bytes = batch(&Spec { base, ..Spec::default() }, &all);
+    match Batches::new(bytes.into(), Aborted::default(), usize::MAX).next() {
+        Some(Batch::Records { records, .. }) => records,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A batch with this body, whatever it is.

@@ -81,9 +81,9 @@ impl Records {
         })
     }
 
-    /// How many follow.
-    pub(crate) const fn len(&self) -> usize {
-        self.left
+    /// How many bytes all of them have, those before too.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len()
     }
 
     #[inline]

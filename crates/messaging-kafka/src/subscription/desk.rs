@@ -12,15 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use messaging_core::driver::{Arrivals, Event, Incoming, Settled, Token};
-use messaging_core::{Confirm, Error, Position};
+use messaging_core::{Confirm, Error, Patterns, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::lane::{Fetched, Lane, State as LaneState};
 use super::place::Place;
+use super::unread::Reader;
 use crate::NAME;
 use crate::cluster::BrokerId;
 use crate::group::Partition;
+use crate::read::record::Records;
 
 pub(super) use self::commits::Commit;
 pub(super) use self::settling::{Copying, Purpose};
@@ -29,6 +31,8 @@ pub(super) use self::settling::{Copying, Purpose};
 const BUDGET: usize = 32 << 20;
 /// The most messages that are handed over at once, so that they stay in the processor's cache.
 const HAND_OVER: usize = 1_024;
+/// How many records are read before others get their turn.
+const TURN: usize = 4_096;
 /// How much of that one partition may take.
 const LANE_BUDGET: (usize, usize) = (1 << 20, 4 << 20);
 
@@ -58,6 +62,7 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 struct State {
     lanes: Vec<Lane>,
+    reader: Reader,
     numbers: HashMap<Partition, u32>,
     /// Who leads each lane, where that is known.
     leaders: HashMap<u32, BrokerId>,
@@ -103,9 +108,11 @@ impl Desk {
         ordered: bool,
         in_place: bool,
         commits: bool,
+        patterns: Option<Patterns>,
     ) -> Self {
         let state = State {
             lanes: Vec::new(),
+            reader: Reader::new(patterns, TURN),
             numbers: HashMap::new(),
             leaders: HashMap::new(),
             turn: 0,
@@ -152,31 +159,46 @@ impl Desk {
         }
         let now = Instant::now();
         let mut batch = Arrivals::new();
+        state.reader.rest();
         // A process that was stopped for a while finds its partitions gone before anybody says so.
         if state.until.is_none_or(|until| now < until) {
             self.fill(state, now, &mut batch);
         }
-        if batch.is_empty() {
-            match &mut state.waker {
-                Some(known) => known.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
-            let due = state.lanes.iter().filter_map(Lane::next_due);
-            state.due = due.filter(|at| *at > now).min();
-            if state.due.is_some() {
-                self.timer.notify_one();
-            }
+        state.events.extend(state.reader.take_parked());
+        let event = match batch.is_empty() {
+            true => state.events.pop_front(),
+            false => Some(Event::Messages(batch)),
+        };
+        if event.is_none() {
+            self.wait(state, now, cx);
         }
+        let makes_room = event.is_some() || state.reader.has_read();
         let commits = self.commits && state.lanes.iter().any(Lane::wants_commit);
         drop(guard);
         if commits {
             self.commit.notify_one();
         }
-        if batch.is_empty() {
-            return Poll::Pending;
+        if makes_room {
+            self.room.notify_waiters();
         }
-        self.room.notify_waiters();
-        Poll::Ready(Some(Ok(Event::Messages(batch))))
+        event.map_or(Poll::Pending, |event| Poll::Ready(Some(Ok(event))))
+    }
+
+    /// Nothing may go out now: the application is told when that changes.
+    fn wait(&self, state: &mut State, now: Instant, cx: &Context<'_>) {
+        if state.reader.is_tired() {
+            // There is more to read, but others want to work too.
+            cx.waker().wake_by_ref();
+        }
+        match &mut state.waker {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        let due = state.lanes.iter().filter_map(Lane::next_due);
+        state.due = due.filter(|at| *at > now).min();
+        if state.due.is_some() {
+            self.timer.notify_one();
+        }
     }
 
     fn fill(&self, state: &mut State, now: Instant, batch: &mut Arrivals) {
@@ -187,7 +209,12 @@ impl Desk {
             let number = (state.turn + at) % lanes;
             let Some(lane) = state.lanes.get_mut(number) else { return };
             while batch.len() < most && state.bytes < self.prefetch_bytes {
-                let Some(mut fetched) = lane.next(now, most_held) else { break };
+                let Some(mut fetched) = lane.next(now, most_held) else {
+                    match lane.read(&mut state.reader) {
+                        true => continue,
+                        false => break,
+                    }
+                };
                 fetched.handed = Some(now);
                 state.in_hand += 1;
                 state.bytes += fetched.message.bytes();
@@ -195,7 +222,10 @@ impl Desk {
                 batch.push(incoming(lane, number, &fetched));
                 lane.ledger.hand_out(fetched.offset, fetched.attempt, fetched);
             }
-            if batch.len() >= most || state.bytes >= self.prefetch_bytes {
+            if batch.len() >= most
+                || state.bytes >= self.prefetch_bytes
+                || state.reader.is_tired()
+            {
                 state.turn = (number + 1) % lanes;
                 return;
             }
@@ -227,7 +257,7 @@ impl Desk {
                 full = true;
                 continue;
             }
-            let (epoch, place, offset) = (lane.epoch, lane.place.clone(), lane.fetch_at);
+            let (epoch, place, offset) = (lane.epoch, lane.place.clone(), lane.fetch_at());
             wanted.push(Wanted { lane: number, epoch, place, offset });
         }
         let first = turn % wanted.len().max(1);
@@ -235,18 +265,18 @@ impl Desk {
         (wanted, full)
     }
 
-    /// Takes in what was read of a partition from where it was wanted to `next`.
-    pub(super) fn fetched(&self, wanted: &Wanted, messages: Vec<Fetched>, next: i64) {
+    /// Takes in what was fetched of a partition from where it was wanted to `end`.
+    pub(super) fn fetched(&self, wanted: &Wanted, batches: Vec<Records>, end: i64) {
         let mut state = self.lock();
         let Some(lane) = state.lanes.get_mut(wanted.lane as usize) else { return };
         let current = lane.state == LaneState::Open
             && lane.epoch == wanted.epoch
-            && lane.fetch_at == wanted.offset;
+            && lane.fetch_at() == wanted.offset;
         if !current {
             return;
         }
-        let arrived = !messages.is_empty();
-        lane.fetched(messages, next);
+        let arrived = !batches.is_empty();
+        lane.fetched(batches, end);
         let commits = self.commits && lane.wants_commit();
         if arrived {
             state.wake();

@@ -9,14 +9,13 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId as Id, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use messaging_core::driver::{Backoff, Event, Gap, Parked};
-use messaging_core::{Error, ErrorKind, Result, Subject};
+use messaging_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::desk::Wanted;
 use super::member::Member;
 use super::places::{EARLIEST, LATEST, offset_at};
-use super::reading;
 use crate::cluster::BrokerId;
 use crate::connection::Connection;
 use crate::read::aborted::Aborted;
@@ -110,7 +109,6 @@ async fn follow(member: Arc<Member>, broker: BrokerId, share: u32) {
         connection: None,
         broken: false,
         doubtful: HashMap::new(),
-        recent: None,
         moved: Vec::new(),
         alone: 0,
     };
@@ -164,8 +162,6 @@ struct Source {
     broken: bool,
     /// Where a batch could not be read once: it is read again before it is given up.
     doubtful: HashMap<u32, i64>,
-    /// The subject that was read last, and whether it is for us.
-    recent: Option<(Subject, bool)>,
     /// What the broker does not lead any more.
     moved: Vec<u32>,
     /// How many times one partition is asked for by itself.
@@ -243,22 +239,12 @@ impl Source {
         let Some(records) = data.records.filter(|records| !records.is_empty()) else { return };
         let aborted = data.aborted_transactions.unwrap_or_default();
         let aborted = aborted.iter().map(|one| (one.producer_id.0, one.first_offset));
-        let mut messages = Vec::new();
+        let mut read = Vec::new();
         let mut next = wanted.offset;
         for batch in Batches::new(records, Aborted::new(aborted), BATCH) {
             let end = batch.next();
             match batch {
-                Batch::Records { records, .. } => {
-                    messages.reserve(records.len());
-                    for record in records {
-                        match record {
-                            // A batch begins before what is wanted of it.
-                            Ok(record) if record.offset < wanted.offset => {}
-                            Ok(record) => messages.extend(self.accept(wanted, record)),
-                            Err(bad) => self.park(wanted, bad.reason),
-                        }
-                    }
-                }
+                Batch::Records { records, .. } => read.push(records),
                 Batch::Passed { .. } => {}
                 Batch::Bad { from, reason, .. } => {
                     let from = from.max(wanted.offset);
@@ -272,28 +258,8 @@ impl Source {
             next = next.max(end);
         }
         if next > wanted.offset {
-            self.member.desk.fetched(wanted, messages, next);
+            self.member.desk.fetched(wanted, read, next);
         }
-    }
-
-    fn accept(
-        &mut self,
-        wanted: &Wanted,
-        record: crate::read::record::Record,
-    ) -> Option<super::lane::Fetched> {
-        let source = &self.member.source;
-        let recent = self.recent.as_ref();
-        let fetched = reading::message(record, &wanted.place, recent.map(|(subject, _)| subject))?;
-        let subject = &fetched.message.subject;
-        let matches = match recent.filter(|(recent, _)| recent == subject) {
-            Some((_, matches)) => *matches,
-            None => {
-                let matches = source.dead_letters.is_some() || source.patterns.matches(subject);
-                self.recent = Some((subject.clone(), matches));
-                matches
-            }
-        };
-        matches.then_some(fetched)
     }
 
     fn park(&self, wanted: &Wanted, reason: &str) {

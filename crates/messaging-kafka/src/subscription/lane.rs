@@ -1,5 +1,9 @@
 //! One partition as its owner has it: what is fetched, what is in hand, what is committed.
 
+mod limit;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,15 +13,10 @@ use messaging_core::Message;
 use tokio::time::Instant;
 
 use super::place::Place;
+use super::unread::{Reader, Unread};
 use crate::offsets::ledger::Ledger;
-use crate::offsets::metadata::{MOST_OPEN, Progress};
 use crate::offsets::resume::{Resume, Standing};
-
-/// How far ahead of what is handed out a commit allows more. Half of it is used while the next
-/// commit is on its way.
-pub(super) const WINDOW: i64 = 8_192;
-/// The most suspects whose raised attempts one commit stores.
-const STAGE: usize = 256;
+use crate::read::record::Records;
 
 /// A message that was read and is in nobody's hands.
 #[derive(Clone, Debug)]
@@ -58,8 +57,10 @@ pub(super) struct Lane {
     expected: VecDeque<i64>,
     ready: VecDeque<Fetched>,
     ready_bytes: usize,
-    /// Where the next fetch begins.
-    pub(super) fetch_at: i64,
+    /// What was fetched from `read_at` on.
+    unread: Unread,
+    /// Where reading goes on.
+    pub(super) read_at: i64,
     /// Of which topic it is read, among those of the same name; 0 while that is not known.
     pub(super) topic: u128,
     pub(super) in_hand: usize,
@@ -95,7 +96,8 @@ impl Lane {
             expected: VecDeque::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
-            fetch_at: 0,
+            unread: Unread::default(),
+            read_at: 0,
             topic: 0,
             in_hand: 0,
             copying: BTreeSet::new(),
@@ -117,7 +119,7 @@ impl Lane {
         self.state = State::Open;
         self.ledger = resume.ledger();
         self.expected = resume.open().collect();
-        self.fetch_at = resume.start();
+        self.read_at = resume.start();
         self.resume = resume;
         // A place of our own is committed even if nothing comes (G7).
         self.dirty = true;
@@ -128,8 +130,9 @@ impl Lane {
     /// Drops what is fetched, as whoever owns it next reads it again.
     pub(super) fn forget_fetched(&mut self) {
         // What is ready is not in the ledger: reading goes on before it.
-        self.ledger.pass(self.ready.front().map_or(self.fetch_at, |front| front.offset));
-        self.fetch_at = self.ledger.next();
+        self.ledger.pass(self.ready.front().map_or(self.read_at, |front| front.offset));
+        self.read_at = self.ledger.next();
+        self.unread.clear();
         self.ready.clear();
         self.ready_bytes = 0;
         self.again.clear();
@@ -158,11 +161,38 @@ impl Lane {
 
     /// Whether more is to be fetched.
     pub(super) const fn wants(&self, budget: usize) -> bool {
-        matches!(self.state, State::Open) && self.ready_bytes < budget
+        matches!(self.state, State::Open) && self.ready_bytes + self.unread.bytes() < budget
     }
 
-    /// Takes in what was read from `fetch_at` to `next`.
-    pub(super) fn fetched(&mut self, messages: Vec<Fetched>, next: i64) {
+    /// Where the next fetch begins.
+    pub(super) fn fetch_at(&self) -> i64 {
+        self.unread.end().unwrap_or(self.read_at)
+    }
+
+    /// Takes in what was fetched from `fetch_at` to `end`.
+    pub(super) fn fetched(&mut self, batches: Vec<Records>, end: i64) {
+        self.unread.push(batches, end);
+        if self.unread.end().is_none() {
+            self.take_in(Vec::new(), end);
+        }
+    }
+
+    /// Reads on in what was fetched until something is ready; `false` if something was before, or
+    /// nothing is now.
+    pub(super) fn read(&mut self, reader: &mut Reader) -> bool {
+        if self.state != State::Open || !self.ready.is_empty() {
+            return false;
+        }
+        while self.ready.is_empty()
+            && let Some((messages, next)) = self.unread.read(&self.place, self.read_at, reader)
+        {
+            self.take_in(messages, next);
+        }
+        !self.ready.is_empty()
+    }
+
+    /// Takes in what was read from `read_at` to `next`.
+    pub(super) fn take_in(&mut self, messages: Vec<Fetched>, next: i64) {
         let mut found = messages.iter().map(|fetched| fetched.offset).peekable();
         while let Some(expected) = self.expected.front().copied().filter(|at| *at < next) {
             self.expected.pop_front();
@@ -180,7 +210,7 @@ impl Lane {
             self.ready_bytes += fetched.message.bytes() + 128;
             self.ready.push_back(fetched);
         }
-        self.fetch_at = next;
+        self.read_at = next;
         if self.ready.is_empty() {
             self.dirty |= self.ledger.next() < next;
         }
@@ -263,85 +293,6 @@ impl Lane {
         known
     }
 
-    /// Whether something waits for a commit with a higher limit.
-    pub(super) fn wants_commit(&self) -> bool {
-        if self.state != State::Open || self.limit == i64::MAX {
-            return false;
-        }
-        let reached = |fetched: &Fetched| fetched.offset.max(self.ledger.next());
-        match self.ready.front() {
-            Some(front) if is_suspect(front) => {
-                let possible = self.is_free() || !front.standing.is_on_trial();
-                front.offset >= self.limit && self.trial.is_none() && possible
-            }
-            Some(front) => reached(front) + WINDOW / 2 >= self.limit,
-            None => self.fetch_at + WINDOW / 2 >= self.limit && !self.is_among_suspects(),
-        }
-    }
-
-    fn is_among_suspects(&self) -> bool {
-        self.resume.limit().is_some_and(|limit| self.fetch_at < limit)
-    }
-
-    /// What a commit says now. It raises the attempts of the suspects that go out next.
-    pub(super) fn progress(&mut self, patterns: u64) -> Progress {
-        // What was read and is not ready any more is in the ledger, or needs no settling.
-        self.ledger.pass(self.ready.front().map_or(self.fetch_at, |front| front.offset));
-        // What is unsettled and was not handed out by us may wait for its raised attempt to be stored.
-        let out = self.ledger.last_in_hand().max(self.copying.last().copied());
-        let out = out.map_or(i64::MIN, |at| at + 1);
-        let limit = match self.state {
-            State::Open => Some(self.next_limit().max(self.limit).max(out)),
-            // Nothing more goes out, and nothing is in hand: a clean end.
-            _ if self.is_free() => None,
-            _ => Some(out),
-        };
-        self.dirty = false;
-        self.ledger.progress(patterns, limit, MOST_OPEN)
-    }
-
-    fn next_limit(&mut self) -> i64 {
-        let Some(front) = self.ready.front() else {
-            let ahead = if self.is_among_suspects() { 0 } else { WINDOW };
-            return self.fetch_at + ahead;
-        };
-        if !is_suspect(front) {
-            return front.offset.max(self.ledger.next()) + WINDOW;
-        }
-        // What waits for the trial of another is not blamed for it.
-        let waits = self.trial.is_some() && !self.is_free();
-        if front.offset < self.limit || waits {
-            return self.limit;
-        }
-        if front.standing.is_on_trial() {
-            if !self.is_free() {
-                return self.limit;
-            }
-            self.trial = Some(front.offset);
-        }
-        let alone = self.trial.is_some();
-        let mut end = self.limit;
-        for fetched in self.ready.iter().take(if alone { 1 } else { STAGE }) {
-            if !is_suspect(fetched) || (!alone && fetched.standing.is_on_trial()) {
-                break;
-            }
-            self.ledger.take(fetched.offset, fetched.attempt);
-            self.ledger.set_attempt(fetched.offset, fetched.attempt);
-            end = fetched.offset + 1;
-        }
-        end
-    }
-
-    /// A commit with this limit was answered.
-    pub(super) fn committed(&mut self, limit: Option<i64>) {
-        self.placed = true;
-        match limit {
-            Some(limit) => self.limit = self.limit.max(limit),
-            // It may have gone on since, and been asked back again.
-            None => self.ended = self.state == State::Revoked && self.is_free() && !self.dirty,
-        }
-    }
-
     /// Whether it was asked back, nothing of it is in hand, and its clean end is committed.
     pub(super) fn is_released(&self) -> bool {
         self.state == State::Revoked && self.is_free() && !self.dirty && self.ended
@@ -359,7 +310,7 @@ impl Lane {
             !self.copying.contains(&open.offset) && !self.ledger.is_in_hand(open.offset)
         });
         self.expected = progress.open.iter().map(|open| open.offset).collect();
-        self.fetch_at = self.expected.front().copied().unwrap_or(progress.cut);
+        self.read_at = self.expected.front().copied().unwrap_or(progress.cut);
         self.resume = Resume::after(progress);
         if let Some(keys) = &mut self.keys {
             let hands = self.ledger.hands().filter_map(|hand| hand.message.key.clone());
@@ -374,10 +325,3 @@ impl Lane {
         }
     }
 }
-
-const fn is_suspect(fetched: &Fetched) -> bool {
-    matches!(fetched.standing, Standing::Open { suspect: true, .. })
-}
-
-#[cfg(test)]
-mod tests;

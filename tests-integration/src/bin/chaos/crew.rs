@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::child::Child;
 use crate::consumer::Consumer;
-use crate::group::Group;
+use crate::group::{Group, MEMBERS};
 use crate::identity::Identity;
 use crate::inspector::Inspector;
 use crate::ledger::{Ledger, Member};
@@ -26,6 +26,8 @@ pub(crate) struct Crew {
     fenced: bool,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) places: Vec<Place>,
+    /// Those who were told to leave their group and may still be about to.
+    leaving: Vec<Place>,
     /// The number of the next process.
     next: Member,
     /// What went wrong beside the rules.
@@ -54,8 +56,8 @@ impl Crew {
         fenced: bool,
         env: Vec<(String, String)>,
     ) -> Self {
-        let (places, troubles) = (Vec::new(), Vec::new());
-        Self { ledger, groups, identity, control, fenced, env, places, next: 0, troubles }
+        let (places, leaving, troubles) = (Vec::new(), Vec::new(), Vec::new());
+        Self { ledger, groups, identity, control, fenced, env, places, leaving, next: 0, troubles }
     }
 
     /// Starts every consumer and waits until all are subscribed.
@@ -125,6 +127,32 @@ impl Crew {
         self.ready(member).await
     }
 
+    /// Whether one more may join the group of a place, and whether this one may leave it.
+    pub(crate) fn may_join_or_leave(&self, place: usize) -> (bool, bool) {
+        let group = self.places.get(place).map(|place| place.group);
+        let members = self.places.iter().filter(|place| Some(place.group) == group).count();
+        (members < *MEMBERS.end(), members > *MEMBERS.start())
+    }
+
+    /// Starts one more member of the group of a place, and waits for nothing.
+    pub(crate) fn join(&mut self, place: usize) -> Result<(), String> {
+        let Some(group) = self.places.get(place).map(|it| it.group) else { return Ok(()) };
+        let others = self.places.iter().filter(|place| place.group == group);
+        let number = others.map(|place| place.number).max().unwrap_or(0) + 1;
+        let child = self.consumer(group, number)?;
+        self.places.push(Place { group, number, child });
+        Ok(())
+    }
+
+    /// Tells the process of a place to leave its group for good, and does not wait until it has.
+    pub(crate) async fn leave(&mut self, place: usize) -> Result<(), String> {
+        let mut place = self.places.remove(place);
+        let told = place.child.order(Order::End).await;
+        told.map_err(|error| format!("{}: {error}", place.name()))?;
+        self.leaving.push(place);
+        Ok(())
+    }
+
     /// Ends every consumer in order; who does not end is killed.
     pub(crate) async fn dismiss(&mut self) -> Result<(), String> {
         for place in &mut self.places {
@@ -134,7 +162,8 @@ impl Crew {
                 self.troubles.push(format!("{}: {error}", place.name()));
             }
         }
-        for place in std::mem::take(&mut self.places) {
+        let leaving = std::mem::take(&mut self.leaving);
+        for place in leaving.into_iter().chain(std::mem::take(&mut self.places)) {
             let name = place.name();
             self.end(&name, place.child).await?;
         }

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     ConsumerRestart,
     /// SIGSTOP of a consumer, then SIGCONT
     ConsumerPause,
+    /// A consumer joins its group or one leaves it in order: it has 2 to 12, and nobody waits
+    ConsumerChurn,
     /// Every connection is reset
     Reset,
     /// Connections stay open and pass nothing on, one way or both
@@ -53,6 +55,7 @@ impl Kind {
             Self::ConsumerRestart => "consumer-restart",
             Self::CoordinatorKill => "coordinator-kill",
             Self::ConsumerPause => "consumer-pause",
+            Self::ConsumerChurn => "consumer-churn",
             Self::Reset => "reset",
             Self::HalfOpen => "half-open",
             Self::Cut => "cut",
@@ -74,7 +77,12 @@ impl Kind {
 
     /// Whether it meets one consumer only.
     pub(crate) const fn is_of_consumer(self) -> bool {
-        matches!(self, Self::ConsumerKill | Self::ConsumerRestart | Self::ConsumerPause)
+        matches!(self, Self::ConsumerKill | Self::ConsumerPause) || self.is_of_membership()
+    }
+
+    /// Whether consumers come and go in order, and nothing else is wrong.
+    pub(crate) const fn is_of_membership(self) -> bool {
+        matches!(self, Self::ConsumerRestart | Self::ConsumerChurn)
     }
 
     /// Whether it meets a server itself.
@@ -95,7 +103,9 @@ impl Kind {
             }
             Self::ConsumerKill | Self::ConsumerRestart => dice.millis(0, 500),
             Self::ConsumerPause | Self::ServerPause | Self::HalfOpen => dice.millis(500, 15_000),
-            Self::Reset | Self::ListenerCut | Self::ConnectionClose => Duration::ZERO,
+            Self::Reset | Self::ListenerCut | Self::ConnectionClose | Self::ConsumerChurn => {
+                Duration::ZERO
+            }
             Self::MemoryAlarm => dice.millis(500, 8_000),
             Self::Cut => dice.millis(0, 2_000),
         }

@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 /// Who gets messages. Groups work side by side, and each gets every message.
@@ -32,11 +34,11 @@ impl Group {
         Self::ALL.into_iter().find(|group| group.name() == name)
     }
 
-    /// How many consumer processes it has; the ordered one as many as there are lanes.
+    /// How many consumer processes it has, unless they come and go.
     pub(crate) const fn members(self) -> u32 {
         match self {
             Self::Pool => 3,
-            Self::Keyed => LANES,
+            Self::Keyed => 4,
             Self::Listener => 1,
         }
     }
@@ -56,8 +58,11 @@ pub(crate) const STREAM: &str = "tasks";
 /// What both groups subscribe to.
 pub(crate) const PATTERN: &str = "tasks.#";
 
-/// The lanes of the stream.
-pub(crate) const LANES: u32 = 4;
+/// The lanes of the stream: as many as a group ever has members.
+pub(crate) const LANES: u32 = 12;
+
+/// How many members a group has where they come and go.
+pub(crate) const MEMBERS: RangeInclusive<usize> = 2..=LANES as usize;
 
 /// How many handlers a consumer runs at once, and how many messages it may have in hand.
 pub(crate) const CONCURRENCY: u32 = 8;

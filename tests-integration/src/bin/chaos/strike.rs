@@ -136,6 +136,20 @@ async fn strike_consumer(fault: &mut Fault, name: &str, crew: &mut Crew) -> Resu
         end(name, clock::now(), crew);
         return Ok(met);
     }
+    if fault.kind == Kind::ConsumerChurn {
+        let met = crew.ledger.was_unsettled(began, Some(member));
+        let joined = match crew.may_join_or_leave(place) {
+            (true, true) => fault.dice.below(2) == 0,
+            (may_join, _) => may_join,
+        };
+        if joined {
+            crew.join(place)?;
+        } else {
+            crew.leave(place).await?;
+        }
+        end(name, clock::now(), crew);
+        return Ok(joined || met);
+    }
     if fault.kind == Kind::ConsumerRestart {
         let met = crew.ledger.was_unsettled(began, Some(member));
         crew.restart(place, fault.duration).await?;

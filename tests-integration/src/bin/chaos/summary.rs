@@ -253,7 +253,7 @@ fn takeovers(report: &Report) -> Vec<u64> {
 
 /// For each lane that went from an owner to another with nothing wrong, how long nobody worked on it.
 fn graceful(report: &Report) -> Vec<u64> {
-    let is_wrong = |fault: &&Recovery| Kind::of(&fault.fault) != Some(Kind::ConsumerRestart);
+    let is_wrong = |fault: &&Recovery| !Kind::of(&fault.fault).is_some_and(Kind::is_of_membership);
     let faults: Vec<&Recovery> = report.recoveries.iter().filter(is_wrong).collect();
     let is_disturbed = |change: &&HandOver| {
         // A fault has its effects for a while.

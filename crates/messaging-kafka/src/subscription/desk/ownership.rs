@@ -173,7 +173,7 @@ impl Desk {
         let number = lane;
         let lane = state.lanes.get_mut(number as usize)?;
         if lane.topic != 0 && topic != 0 && lane.topic != topic {
-            let (epoch, place, offset) = (lane.epoch, lane.place.clone(), lane.fetch_at);
+            let (epoch, place, offset) = (lane.epoch, lane.place.clone(), lane.fetch_at());
             return Some(Wanted { lane: number, epoch, place, offset });
         }
         lane.topic = topic;

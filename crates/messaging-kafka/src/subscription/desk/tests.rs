@@ -6,6 +6,7 @@ use messaging_core::{Message, Subject};
 use super::super::place::Content;
 use super::*;
 use crate::offsets::resume::{Resume, Standing};
+use crate::read::encode::records;
 
 fn place() -> Place {
     let partition = Partition::new("p.retry.g.1s", 0);
@@ -25,6 +26,12 @@ fn due_at(offset: i64, at: Instant) -> Fetched {
     }
 }
 
+fn opened(desk: &Desk, place: Place) {
+    for (partition, epoch) in desk.assign(vec![place], 1) {
+        desk.open(vec![(partition, epoch, Resume::at(0))]);
+    }
+}
+
 /// How many messages there are now.
 fn look(desk: &Desk) -> usize {
     match desk.poll(&Context::from_waker(noop_waker_ref())) {
@@ -37,16 +44,11 @@ fn look(desk: &Desk) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn retries_that_are_due_one_after_another_are_each_waited_for() {
-    let desk = Desk::new(16, None, false, false, false);
-    for (partition, epoch) in desk.assign(vec![place()], 1) {
-        desk.open(vec![(partition, epoch, Resume::at(0))]);
-    }
-    let broker: BrokerId = 1;
-    desk.set_leader(0, Some(broker));
-    let (wanted, _) = desk.wanted(broker, |_| true, 0);
+    let desk = Desk::new(16, None, false, false, false, None);
+    opened(&desk, place());
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    desk.fetched(&wanted[0], vec![due_at(0, at(1)), due_at(1, at(3))], 2);
+    desk.lock().lanes[0].take_in(vec![due_at(0, at(1)), due_at(1, at(3))], 2);
     for second in [1, 3] {
         assert_eq!(look(&desk), 0);
         desk.timer.notified().await;
@@ -55,4 +57,24 @@ async fn retries_that_are_due_one_after_another_are_each_waited_for() {
         desk.wake();
         assert_eq!(look(&desk), 1);
     }
+}
+
+#[test]
+fn what_matches_no_pattern_is_passed_in_turns_and_makes_room() {
+    let patterns = Patterns::new(["tasks.x"]).unwrap();
+    let desk = Desk::new(16, None, false, false, false, Some(patterns));
+    let content = Content::Stream(Arc::new("tasks".parse().unwrap()));
+    opened(&desk, Place { partition: Partition::new("p.tasks", 0), content });
+    let broker: BrokerId = 1;
+    desk.set_leader(0, Some(broker));
+    let (wanted, _) = desk.wanted(broker, |_| true, 0);
+    let last = 2 * TURN as i64;
+    let subject = |at| if at == last { "tasks.x" } else { "tasks.y" };
+    let all = records(0, (0..=last).map(|at| (at, subject(at), None)));
+    desk.fetched(&wanted[0], vec![all], last + 1);
+    let mut room = std::pin::pin!(desk.room.notified());
+    room.as_mut().enable();
+    assert_eq!([(); 3].map(|()| look(&desk)), [0, 0, 1]);
+    assert!(room.poll(&mut Context::from_waker(noop_waker_ref())).is_ready());
+    assert_eq!(desk.wanted(broker, |_| true, 0).0[0].offset, last + 1);
 }

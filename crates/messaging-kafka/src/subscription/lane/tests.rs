@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
-use std::time::UNIX_EPOCH;
 
-use messaging_core::Subject;
 use proptest::prelude::*;
 
 use super::*;
 use crate::group::Partition;
+use crate::offsets::metadata::Progress;
+use crate::read::encode::records;
 
 fn place() -> Place {
     let stream = Arc::new("tasks".parse().unwrap());
@@ -13,33 +13,19 @@ fn place() -> Place {
     Place { partition: Partition::new("p.tasks", 0), content }
 }
 
-fn fetched(offset: i64, key: Option<u8>) -> Fetched {
-    let mut message = Message::new(Subject::from_static("tasks.x"), "body");
-    message.key = key.map(|key| Bytes::from(vec![key]));
-    Fetched {
-        offset,
-        attempt: 1,
-        standing: Standing::Done,
-        message: Arc::new(message),
-        stored_at: UNIX_EPOCH,
-        origin: None,
-        not_before: None,
-        handed: None,
-    }
-}
-
 /// A log of which every third offset holds nothing.
-fn read(lane: &mut Lane, count: i64, end: i64) {
-    let (from, to) = (lane.fetch_at, (lane.fetch_at + count).min(end));
-    let key = |offset: i64| Some((offset % 5) as u8);
-    let all =
-        (from..to).filter(|offset| offset % 3 != 2).map(|offset| fetched(offset, key(offset)));
-    lane.fetched(all.collect(), to);
+fn fetch(lane: &mut Lane, count: i64, end: i64) {
+    let from = lane.fetch_at();
+    let to = (from + count).min(end);
+    let found = (from..to).filter(|offset| offset % 3 != 2);
+    let found: Vec<_> = found.map(|at| (at - from, "tasks.x", Some(vec![(at % 5) as u8]))).collect();
+    let batches = if found.is_empty() { vec![] } else { vec![records(from, found.into_iter())] };
+    lane.fetched(batches, to);
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Read(i64),
+    Fetch(i64),
     Take,
     Ack(usize),
     Release(usize),
@@ -58,7 +44,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (0..9_i64).prop_map(Step::Read),
+        3 => (0..9_i64).prop_map(Step::Fetch),
         8 => Just(Step::Take),
         6 => (0..9_usize).prop_map(Step::Ack),
         1 => (0..9_usize).prop_map(Step::Release),
@@ -76,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A partition with its owners one after the other.
 struct World {
     lane: Lane,
+    reader: Reader,
     now: Instant,
     hands: Vec<Fetched>,
     acked: BTreeSet<i64>,
@@ -95,6 +82,7 @@ impl World {
     fn new(ordered: bool, now: Instant) -> Self {
         let mut world = Self {
             lane: Lane::new(place(), ordered),
+            reader: Reader::new(None, 3),
             now,
             hands: Vec::new(),
             acked: BTreeSet::new(),
@@ -168,10 +156,12 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Read(count) if self.lane.state == State::Open => {
-                read(&mut self.lane, *count, END)
+            Step::Fetch(count) if self.lane.state == State::Open => {
+                fetch(&mut self.lane, *count, END)
             }
             Step::Take => {
+                self.reader.rest();
+                self.lane.read(&mut self.reader);
                 if let Some(next) = self.lane.next(self.now, 100) {
                     assert!(!self.acked.contains(&next.offset) || self.stored.is_some());
                     let stored = self.resume().limit().is_some_and(|limit| next.offset < limit);
@@ -235,7 +225,7 @@ impl World {
                 assert!(self.lane.is_released());
                 self.take_over();
             }
-            Step::Read(_) | Step::Send | Step::Revoke | Step::GoOn => {}
+            Step::Fetch(_) | Step::Send | Step::Revoke | Step::GoOn => {}
         }
         if self.lane.is_released() {
             assert_eq!(self.repeated(), [] as [i64; 0], "handed over before it was committed");
@@ -260,7 +250,7 @@ proptest! {
         }
         world.step(&Step::Crash);
         for _ in 0..2_000 {
-            for one in [Step::Read(5), Step::Commit { answered: true }, Step::Take, Step::Ack(0)] {
+            for one in [Step::Fetch(5), Step::Commit { answered: true }, Step::Take, Step::Ack(0)] {
                 world.step(&one);
             }
         }
@@ -278,7 +268,7 @@ fn a_message_that_kills_its_worker_is_found_and_its_neighbours_are_not_blamed() 
     let mut attempts: BTreeMap<i64, u32> = BTreeMap::new();
     let mut found = false;
     for _ in 0..10_000 {
-        world.step(&Step::Read(5));
+        world.step(&Step::Fetch(5));
         world.step(&Step::Commit { answered: true });
         world.step(&Step::Take);
         let Some(hand) = world.hands.last() else { continue };

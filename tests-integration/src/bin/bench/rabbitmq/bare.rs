@@ -160,12 +160,13 @@ async fn consume(place: Place, acks: usize) -> Sample {
     fill(&place).await;
     let link = connect(&place).await;
     let channel = &link.1;
-    let meter = Meter::start();
+    let mut meter = None;
     channel.basic_qos(BasicQosArguments::new(0, PREFETCH, false)).await.unwrap();
     let arguments = BasicConsumeArguments::new(QUEUE, "");
     let (_, mut deliveries) = channel.basic_consume_rx(arguments).await.unwrap();
     for number in 1..=MESSAGES {
         let delivery = deliveries.recv().await.unwrap();
+        meter.get_or_insert_with(Meter::start);
         std::hint::black_box(&delivery.content);
         if number % acks == 0 {
             let tag = delivery.deliver.unwrap().delivery_tag();
@@ -174,7 +175,7 @@ async fn consume(place: Place, acks: usize) -> Sample {
     }
     // The answer comes after every ack has been taken.
     declare(channel, place.kind).await;
-    let sample = meter.stop();
+    let sample = meter.unwrap().stop();
     end(link).await;
     sample
 }

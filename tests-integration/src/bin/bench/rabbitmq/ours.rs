@@ -56,15 +56,17 @@ pub(super) fn consume(place: Place) -> BoxFuture<'static, Sample> {
         let spec = spec.prefetch(NonZeroU32::from(std::num::NonZeroU16::new(PREFETCH).unwrap()));
         drop(broker.subscribe::<Bytes>(spec.clone()).await.unwrap());
         bare::fill(&place).await;
-        let meter = Meter::start();
+        let mut meter = None;
         let mut consumer = broker.subscribe::<Bytes>(spec).await.unwrap();
         for _ in 0..MESSAGES {
-            consumer.next().await.unwrap().unwrap().ack();
+            let delivery = consumer.next().await.unwrap().unwrap();
+            meter.get_or_insert_with(Meter::start);
+            delivery.ack();
         }
         drop(consumer);
         // Closing waits until every ack is at the server.
         broker.close().await.unwrap();
-        meter.stop()
+        meter.unwrap().stop()
     }
     .boxed()
 }

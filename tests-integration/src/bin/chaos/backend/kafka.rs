@@ -53,6 +53,7 @@ impl Backend for Kafka {
             Kind::ServerPause,
             Kind::ConsumerPause,
             Kind::ConsumerRestart,
+            Kind::ConsumerChurn,
             Kind::Reset,
             Kind::HalfOpen,
             Kind::Cut,

@@ -41,6 +41,8 @@ impl Backend for RabbitMq {
             Kind::ServerRestart,
             Kind::ServerPause,
             Kind::ConsumerPause,
+            Kind::ConsumerRestart,
+            Kind::ConsumerChurn,
             Kind::Reset,
             Kind::HalfOpen,
             Kind::Cut,

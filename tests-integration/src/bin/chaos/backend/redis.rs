@@ -39,6 +39,8 @@ impl Backend for Streams {
             Kind::ServerRestart,
             Kind::ServerPause,
             Kind::ConsumerPause,
+            Kind::ConsumerRestart,
+            Kind::ConsumerChurn,
             Kind::Reset,
             Kind::HalfOpen,
             Kind::Cut,
