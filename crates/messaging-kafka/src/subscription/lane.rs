@@ -173,7 +173,7 @@ impl Lane {
     pub(super) fn fetched(&mut self, batches: Vec<Records>, end: i64) {
         self.unread.push(batches, end);
         if self.unread.end().is_none() {
-            self.take_in(Vec::new(), end);
+            self.pass(end);
         }
     }
 
@@ -183,36 +183,45 @@ impl Lane {
         if self.state != State::Open || !self.ready.is_empty() {
             return false;
         }
+        let (mut unread, place) = (std::mem::take(&mut self.unread), self.place.clone());
         while self.ready.is_empty()
-            && let Some((messages, next)) = self.unread.read(&self.place, self.read_at, reader)
+            && let Some(next) =
+                unread.read(&place, self.read_at, reader, |fetched| self.add(fetched))
         {
-            self.take_in(messages, next);
+            self.pass(next);
         }
+        self.unread = unread;
         !self.ready.is_empty()
     }
 
-    /// Takes in what was read from `read_at` to `next`.
-    pub(super) fn take_in(&mut self, messages: Vec<Fetched>, next: i64) {
-        let mut found = messages.iter().map(|fetched| fetched.offset).peekable();
-        while let Some(expected) = self.expected.front().copied().filter(|at| *at < next) {
+    /// Takes in what was read next.
+    pub(super) fn add(&mut self, mut fetched: Fetched) {
+        self.forget_expected(fetched.offset);
+        if self.expected.front() == Some(&fetched.offset) {
             self.expected.pop_front();
-            while found.next_if(|offset| *offset < expected).is_some() {}
-            // What was compacted or expired meanwhile needs no settling.
-            if found.peek() != Some(&expected) {
-                self.ledger.settle(expected);
-                self.dirty = true;
-            }
         }
-        for mut fetched in messages {
-            fetched.standing = self.resume.standing(fetched.offset, fetched.attempt);
-            let Standing::Open { attempt, .. } = fetched.standing else { continue };
-            fetched.attempt = attempt;
-            self.ready_bytes += fetched.message.bytes() + 128;
-            self.ready.push_back(fetched);
-        }
+        fetched.standing = self.resume.standing(fetched.offset, fetched.attempt);
+        let Standing::Open { attempt, .. } = fetched.standing else { return };
+        fetched.attempt = attempt;
+        self.ready_bytes += fetched.message.bytes() + 128;
+        self.ready.push_back(fetched);
+    }
+
+    /// Everything that there is below `next` was read.
+    pub(super) fn pass(&mut self, next: i64) {
+        self.forget_expected(next);
         self.read_at = next;
         if self.ready.is_empty() {
             self.dirty |= self.ledger.next() < next;
+        }
+    }
+
+    /// What was to come below an offset and was compacted or has expired meanwhile needs no settling.
+    fn forget_expected(&mut self, offset: i64) {
+        while let Some(gone) = self.expected.front().copied().filter(|at| *at < offset) {
+            self.expected.pop_front();
+            self.ledger.settle(gone);
+            self.dirty = true;
         }
     }
 

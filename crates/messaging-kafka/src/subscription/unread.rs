@@ -47,18 +47,18 @@ impl Unread {
         self.bytes = 0;
     }
 
-    /// The next messages from an offset on, and the offset behind what was read for them.
+    /// Reads the next messages from an offset on; gives the offset behind what was read for them.
     pub(super) fn read(
         &mut self,
         place: &Place,
         from: i64,
         reader: &mut Reader,
-    ) -> Option<(Vec<Fetched>, i64)> {
+        mut add: impl FnMut(Fetched),
+    ) -> Option<i64> {
         if self.batches.is_empty() || reader.is_tired() {
             return None;
         }
-        let mut messages = Vec::with_capacity(SOME);
-        let mut next = from;
+        let (mut next, mut room) = (from, SOME);
         while let Some(batch) = self.batches.front_mut() {
             for record in batch.by_ref() {
                 reader.left -= 1;
@@ -67,18 +67,21 @@ impl Unread {
                     Ok(record) if record.offset < next => {}
                     Ok(record) => {
                         next = record.offset.saturating_add(1);
-                        messages.extend(reader.message(record, place));
+                        if let Some(fetched) = reader.message(record, place) {
+                            add(fetched);
+                            room -= 1;
+                        }
                     }
                     Err(bad) => reader.park(place, bad.reason),
                 }
-                if messages.len() == SOME || reader.is_tired() {
-                    return Some((messages, next));
+                if room == 0 || reader.is_tired() {
+                    return Some(next);
                 }
             }
             self.bytes -= batch.bytes();
             self.batches.pop_front();
         }
-        Some((messages, self.end))
+        Some(self.end)
     }
 }
 

@@ -48,7 +48,10 @@ async fn retries_that_are_due_one_after_another_are_each_waited_for() {
     opened(&desk, place());
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    desk.lock().lanes[0].take_in(vec![due_at(0, at(1)), due_at(1, at(3))], 2);
+    for due in [due_at(0, at(1)), due_at(1, at(3))] {
+        desk.lock().lanes[0].add(due);
+    }
+    desk.lock().lanes[0].pass(2);
     for second in [1, 3] {
         assert_eq!(look(&desk), 0);
         desk.timer.notified().await;
