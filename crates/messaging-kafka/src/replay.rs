@@ -91,7 +91,7 @@ impl Reading {
 
     fn record(&self, stored: Stored, topic: &str, number: i32) -> Record {
         let (offset, at) = (stored.offset, stored.stored_at());
-        let message = read_message(stored, topic, number, &self.spec.stream, None);
+        let message = read_message(stored, topic, number, &self.spec.stream);
         let lane = number.unsigned_abs();
         let position = Position::new(NAME, lane, u128::from(offset.unsigned_abs()));
         Record::new(message, position, Some(at))

@@ -106,7 +106,7 @@ async fn read<S: AsyncRead + AsyncWrite>(
 struct Used(VecDeque<Bytes>);
 
 impl Used {
-    const MOST: usize = 2;
+    const MOST: usize = 8;
 
     fn room(&mut self) -> Option<BytesMut> {
         let free = self.0.iter().position(Bytes::is_unique)?;

@@ -25,9 +25,53 @@ pub(crate) struct Record {
 impl Record {
     /// When it was stored, within what a calendar can show.
     pub(crate) fn stored_at(&self) -> SystemTime {
-        let millis = self.timestamp.clamp(0, LATEST_MILLIS);
-        UNIX_EPOCH + Duration::from_millis(millis.unsigned_abs())
+        time(self.timestamp)
     }
+}
+
+/// One record, within its batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordRef<'a> {
+    pub(crate) offset: i64,
+    timestamp: i64,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: &'a [u8],
+    body: &'a Bytes,
+}
+
+impl<'a> RecordRef<'a> {
+    /// When it was stored, within what a calendar can show.
+    pub(crate) fn stored_at(&self) -> SystemTime {
+        time(self.timestamp)
+    }
+
+    /// Its key, which shares the bytes of the batch.
+    pub(crate) fn key(&self) -> Option<Bytes> {
+        self.key.map(|key| self.body.slice_ref(key))
+    }
+
+    /// Its value, which shares the bytes of the batch.
+    pub(crate) fn value(&self) -> Option<Bytes> {
+        self.value.map(|value| self.body.slice_ref(value))
+    }
+
+    /// Name and value of each header.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+        headers(self.headers)
+    }
+
+    fn to_owned(self) -> Record {
+        let Self { offset, timestamp, headers, .. } = self;
+        let headers = if headers.is_empty() { Bytes::new() } else { self.body.slice_ref(headers) };
+        let (key, value) = (self.key(), self.value());
+        Record { offset, timestamp, key, value, headers: RecordHeaders(headers) }
+    }
+}
+
+fn time(millis: i64) -> SystemTime {
+    let millis = millis.clamp(0, LATEST_MILLIS);
+    UNIX_EPOCH + Duration::from_millis(millis.unsigned_abs())
 }
 
 /// The headers of a record in order, with duplicates and absent values.
@@ -35,17 +79,22 @@ impl Record {
 pub(crate) struct RecordHeaders(Bytes);
 
 impl RecordHeaders {
-    /// Name and value of each. They were checked when the record was read.
+    /// Name and value of each.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let mut rest = Numbers(&self.0);
-        std::iter::from_fn(move || {
-            if rest.0.is_empty() {
-                return None;
-            }
-            let name = sized(&mut rest)??;
-            Some((name, sized(&mut rest)?))
-        })
+        headers(&self.0)
     }
+}
+
+/// Name and value of each header. They were checked when the record was read.
+fn headers(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let mut rest = Numbers(bytes);
+    std::iter::from_fn(move || {
+        if rest.0.is_empty() {
+            return None;
+        }
+        let name = sized(&mut rest)??;
+        Some((name, sized(&mut rest)?))
+    })
 }
 
 /// A record that can't be read. What follows it can, unless it says that nothing does.
@@ -86,8 +135,27 @@ impl Records {
         self.body.len()
     }
 
+    /// The next record, which holds no share of the bytes of the batch.
     #[inline]
-    fn read(&self, bytes: &[u8]) -> Option<Record> {
+    pub(crate) fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, BadRecord>> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let mut rest = Numbers(self.body.get(self.at..)?);
+        let length = rest.signed().and_then(|length| usize::try_from(length).ok());
+        let Some(bytes) = length.and_then(|length| rest.bytes(length)) else {
+            self.left = 0;
+            let reason = "a record is longer than its batch; nothing behind it can be read";
+            return Some(Err(BadRecord { reason }));
+        };
+        self.at = self.body.len() - rest.0.len();
+        let record = self.read(bytes);
+        Some(record.ok_or(BadRecord { reason: "a record is not what Kafka's format says" }))
+    }
+
+    #[inline]
+    fn read<'a>(&'a self, bytes: &'a [u8]) -> Option<RecordRef<'a>> {
         let mut rest = Numbers(bytes);
         rest.byte()?;
         let timestamp = self.base_timestamp.saturating_add(rest.signed()?);
@@ -110,15 +178,8 @@ impl Records {
         if !rest.0.is_empty() {
             return None;
         }
-        let slice = |part: Option<&[u8]>| part.map(|part| self.body.slice_ref(part));
-        let headers = if headers.is_empty() { Bytes::new() } else { self.body.slice_ref(headers) };
-        Some(Record {
-            offset,
-            timestamp: self.stored.unwrap_or(timestamp),
-            key: slice(key),
-            value: slice(value),
-            headers: RecordHeaders(headers),
-        })
+        let timestamp = self.stored.unwrap_or(timestamp);
+        Some(RecordRef { offset, timestamp, key, value, headers, body: &self.body })
     }
 }
 
@@ -137,19 +198,6 @@ impl Iterator for Records {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        self.left -= 1;
-        let mut rest = Numbers(self.body.get(self.at..)?);
-        let length = rest.signed().and_then(|length| usize::try_from(length).ok());
-        let Some(bytes) = length.and_then(|length| rest.bytes(length)) else {
-            self.left = 0;
-            let reason = "a record is longer than its batch; nothing behind it can be read";
-            return Some(Err(BadRecord { reason }));
-        };
-        let record = self.read(bytes);
-        self.at = self.body.len() - rest.0.len();
-        Some(record.ok_or(BadRecord { reason: "a record is not what Kafka's format says" }))
+        self.next_ref().map(|record| record.map(RecordRef::to_owned))
     }
 }

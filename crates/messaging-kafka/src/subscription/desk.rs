@@ -222,9 +222,7 @@ impl Desk {
                 batch.push(incoming(lane, number, &fetched));
                 lane.ledger.hand_out(fetched.offset, fetched.attempt, fetched);
             }
-            if batch.len() >= most
-                || state.bytes >= self.prefetch_bytes
-                || state.reader.is_tired()
+            if batch.len() >= most || state.bytes >= self.prefetch_bytes || state.reader.is_tired()
             {
                 state.turn = (number + 1) % lanes;
                 return;

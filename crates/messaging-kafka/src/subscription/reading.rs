@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::lane::Fetched;
 use super::place::{Content, Place};
+use crate::group::Partition;
 use crate::offsets::resume::Standing;
-use crate::read::record::Record;
+use crate::read::record::{Record, RecordRef};
 use crate::wire::{self, Origin};
 
 /// Headers of a copy in a retry topic. They count nowhere else.
@@ -19,31 +20,34 @@ pub(super) const ORIGIN: &str = "helixagent-retry-origin";
 
 /// The message that a record is; `None` for one in a retry topic that is not ours.
 /// `recent` is the subject of another one, which is often the same.
-pub(super) fn message(record: Record, place: &Place, recent: Option<&Subject>) -> Option<Fetched> {
-    let stored_at = record.stored_at();
-    let offset = record.offset;
-    let (message, retry) = match &place.content {
-        Content::Stream(stream) => (read(record, place, stream, recent), Retry::default()),
-        Content::Retry => {
-            let (stream, retry) = of_retry(&record);
-            (read(record, place, &stream?, recent), retry)
-        }
+pub(super) fn message(
+    record: RecordRef<'_>,
+    place: &Place,
+    recent: Option<&Subject>,
+) -> Option<Fetched> {
+    let RecordRef { offset, .. } = record;
+    let (stream_of_retry, retry) = match &place.content {
+        Content::Stream(_) => (None, Retry::default()),
+        Content::Retry => of_retry(record.headers()),
     };
+    let stream = match &place.content {
+        Content::Stream(stream) => stream,
+        Content::Retry => stream_of_retry.as_ref()?,
+    };
+    let Partition { topic, number } = &place.partition;
+    let origin = Origin { stream, topic, partition: *number, offset, recent };
+    let message = wire::read(record.key(), record.value(), of_sender(record.headers()), origin);
     let attempt = retry.attempt.unwrap_or(1);
     Some(Fetched {
         offset,
         attempt,
         standing: Standing::Open { attempt, suspect: false },
         message: Arc::new(message),
-        stored_at,
+        stored_at: record.stored_at(),
         origin: retry.origin,
         not_before: retry.due.map(instant),
         handed: None,
     })
-}
-
-fn read(record: Record, place: &Place, stream: &StreamName, recent: Option<&Subject>) -> Message {
-    read_message(record, &place.partition.topic, place.partition.number, stream, recent)
 }
 
 /// The message of a stream that a record is.
@@ -52,12 +56,17 @@ pub(crate) fn read_message(
     topic: &str,
     partition: i32,
     stream: &StreamName,
-    recent: Option<&Subject>,
 ) -> Message {
     let Record { offset, key, value, headers, .. } = record;
-    let origin = Origin { stream, topic, partition, offset, recent };
-    let all = headers.iter().filter(|(name, _)| !is_of_retry(name));
-    wire::read(key, value, all, origin)
+    let origin = Origin { stream, topic, partition, offset, recent: None };
+    wire::read(key, value, of_sender(headers.iter()), origin)
+}
+
+/// The headers that its sender gave a message.
+fn of_sender<'a>(
+    all: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+    all.filter(|(name, _)| !is_of_retry(name))
 }
 
 fn is_of_retry(name: &[u8]) -> bool {
@@ -73,13 +82,15 @@ struct Retry {
 
 /// The stream of a message that waits for its retry.
 pub(crate) fn stream_of_retry(record: &Record) -> Option<StreamName> {
-    of_retry(record).0
+    of_retry(record.headers.iter()).0
 }
 
-fn of_retry(record: &Record) -> (Option<StreamName>, Retry) {
+fn of_retry<'a>(
+    headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) -> (Option<StreamName>, Retry) {
     let mut retry = Retry::default();
     let mut stream = None;
-    for (name, value) in record.headers.iter() {
+    for (name, value) in headers {
         let value = value.unwrap_or_default();
         let text = std::str::from_utf8(value).unwrap_or_default();
         match name {

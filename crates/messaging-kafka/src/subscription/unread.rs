@@ -11,7 +11,7 @@ use messaging_core::{Patterns, Subject};
 use super::lane::Fetched;
 use super::place::Place;
 use super::reading;
-use crate::read::record::{Record, Records};
+use crate::read::record::{RecordRef, Records};
 
 /// How many messages are made at once.
 const SOME: usize = 256;
@@ -60,7 +60,7 @@ impl Unread {
         }
         let (mut next, mut room) = (from, SOME);
         while let Some(batch) = self.batches.front_mut() {
-            for record in batch.by_ref() {
+            while let Some(record) = batch.next_ref() {
                 reader.left -= 1;
                 match record {
                     // A batch begins before what is wanted of it.
@@ -125,7 +125,7 @@ impl Reader {
     }
 
     /// `None` for what is not for us.
-    fn message(&mut self, record: Record, place: &Place) -> Option<Fetched> {
+    fn message(&mut self, record: RecordRef<'_>, place: &Place) -> Option<Fetched> {
         let recent = self.recent.as_ref();
         let fetched = reading::message(record, place, recent.map(|(subject, _)| subject))?;
         let subject = &fetched.message.subject;

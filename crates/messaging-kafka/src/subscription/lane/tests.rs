@@ -18,7 +18,8 @@ fn fetch(lane: &mut Lane, count: i64, end: i64) {
     let from = lane.fetch_at();
     let to = (from + count).min(end);
     let found = (from..to).filter(|offset| offset % 3 != 2);
-    let found: Vec<_> = found.map(|at| (at - from, "tasks.x", Some(vec![(at % 5) as u8]))).collect();
+    let found: Vec<_> =
+        found.map(|at| (at - from, "tasks.x", Some(vec![(at % 5) as u8]))).collect();
     let batches = if found.is_empty() { vec![] } else { vec![records(from, found.into_iter())] };
     lane.fetched(batches, to);
 }
