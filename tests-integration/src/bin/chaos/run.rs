@@ -118,10 +118,10 @@ async fn strike_all(
     let least = SHARE.max(Duration::from_secs_f64(least));
     let time = |fault: &Fault| least + fault.duration + plan.backend.takes(fault.kind);
     let all: Duration = plan.faults.iter().map(time).sum();
-    let (start, mut ahead) = (Instant::now(), all);
+    let (mut spent, mut ahead) = (Duration::ZERO, all);
     for (number, fault) in (0..).zip(&plan.faults) {
         // A slow machine takes longer for each than is planned, and some are to be left at the end.
-        let slowness = start.elapsed().div_duration_f64(all - ahead + SHARE).max(1.0);
+        let slowness = spent.div_duration_f64(all - ahead + SHARE).max(1.0);
         let per_second = pacer.left() as f64 / (ahead + least).as_secs_f64() / slowness;
         pacer.set((per_second as u64).clamp(1, plan.rate), reserve);
         ahead = ahead.saturating_sub(time(fault));
@@ -144,6 +144,7 @@ async fn strike_all(
         struck.push(fault.kind);
         progress(crew, number + 1, count, fault.kind);
         sleep_until(began + least).await;
+        spent += began.elapsed();
         // Where publishing is slower than planned, the next fault waits for its share of it.
         let share = plan.messages * (number + 1) / (count + 1);
         let is_published = crew.ledger.until(|seen| seen.returned >= share);
