@@ -22,7 +22,7 @@ use crate::cpu::Cpu;
 use crate::table::{Row, Target};
 
 /// How many messages a round publishes or consumes.
-const MESSAGES: usize = 3_000 * PARTITIONS * 12;
+const MESSAGES: usize = 3_000 * PARTITIONS * 36;
 const PARTITIONS: usize = 8;
 
 /// How many rounds of each measurement are interleaved.

@@ -227,11 +227,25 @@ impl Follow {
                 return Err(io::Error::other(format!("a fetch failed: {}", data.error_code)));
             }
             let mut records = data.records.unwrap_or_default();
+            records.truncate(whole(&records));
             let batches = RecordBatchDecoder::decode_all(&mut records).map_err(io::Error::other)?;
             all.extend(batches.into_iter().flat_map(|batch| batch.records));
         }
         Ok(all)
     }
+}
+
+/// How many bytes whole batches have: the broker cuts the last one where an answer is full.
+fn whole(records: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(length) = records.get(end + 8..).and_then(|rest| rest.first_chunk()) {
+        let next = end + 12 + u32::from_be_bytes(*length) as usize;
+        if next > records.len() {
+            break;
+        }
+        end = next;
+    }
+    end
 }
 
 /// The message that a record is.
