@@ -20,7 +20,7 @@ use crate::cpu::Cpu;
 use crate::table::{Row, Target};
 
 /// How many messages each round publishes or consumes: so many windows.
-const MESSAGES: usize = 8 * BOUND;
+const MESSAGES: usize = 24 * BOUND;
 
 /// How many deliveries are unsettled at most, on all sides.
 const PREFETCH: u16 = 2_048;
