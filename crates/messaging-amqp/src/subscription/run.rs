@@ -18,7 +18,7 @@ use super::copying;
 use super::desk::{Copied, Desk, MAIN, Work};
 use super::line::Line;
 use super::member::{Member, Unopened};
-use crate::connection::{Link, Session};
+use crate::connection::{Link, Session, State};
 use crate::error::Refusal;
 
 /// The most deliveries taken in one piece.
@@ -222,7 +222,10 @@ impl Task {
                     return false;
                 }
                 Err(Unopened { error, is_cut }) => {
-                    tracing::warn!(%error, "consuming is not possible yet");
+                    // A connection that is down says so itself.
+                    if matches!(*link.state().borrow(), State::Up(_)) {
+                        tracing::warn!(%error, "consuming is not possible yet");
+                    }
                     let poisoned = is_cut && is_still_there(published).await;
                     *strikes = if poisoned { *strikes + 1 } else { 0 };
                     if *strikes >= POISON {
