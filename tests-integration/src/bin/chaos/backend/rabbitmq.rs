@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests_integration::audit::Promise;
 use xtask::brokers::{self, Brokers, Management, Options};
 
 use super::{Backend, ReadBack, Wish, output, pause, until};
@@ -50,11 +49,6 @@ impl Backend for RabbitMq {
             Kind::MemoryAlarm,
             Kind::ConnectionClose,
         ]
-    }
-
-    /// A line a second for each connection that fails: a consumer has three.
-    fn promise(&self, promise: Promise) -> Promise {
-        Promise { lines_per_second: 3, ..promise }
     }
 
     fn options(&self, wish: &Wish, options: Options) -> Result<Options, String> {
