@@ -180,7 +180,7 @@ impl Lane {
     /// Reads on in what was fetched until something is ready; `false` if something was before, or
     /// nothing is now.
     pub(super) fn read(&mut self, reader: &mut Reader) -> bool {
-        if self.state != State::Open || !self.ready.is_empty() {
+        if self.state != State::Open || !self.ready.is_empty() || self.unread.end().is_none() {
             return false;
         }
         let (mut unread, place) = (std::mem::take(&mut self.unread), self.place.clone());

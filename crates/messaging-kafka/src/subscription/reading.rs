@@ -1,5 +1,6 @@
 //! Records as messages of a subscription.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,16 +27,15 @@ pub(super) fn message(
     recent: Option<&Subject>,
 ) -> Option<Fetched> {
     let RecordRef { offset, .. } = record;
-    let (stream_of_retry, retry) = match &place.content {
-        Content::Stream(_) => (None, Retry::default()),
-        Content::Retry => of_retry(record.headers()),
-    };
-    let stream = match &place.content {
-        Content::Stream(stream) => stream,
-        Content::Retry => stream_of_retry.as_ref()?,
+    let (stream, retry) = match &place.content {
+        Content::Stream(stream) => (Cow::Borrowed(&**stream), Retry::default()),
+        Content::Retry => {
+            let (stream, retry) = of_retry(record.headers());
+            (Cow::Owned(stream?), retry)
+        }
     };
     let Partition { topic, number } = &place.partition;
-    let origin = Origin { stream, topic, partition: *number, offset, recent };
+    let origin = Origin { stream: &stream, topic, partition: *number, offset, recent };
     let message = wire::read(record.key(), record.value(), of_sender(record.headers()), origin);
     let attempt = retry.attempt.unwrap_or(1);
     Some(Fetched {

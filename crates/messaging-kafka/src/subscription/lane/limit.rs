@@ -7,7 +7,7 @@ use crate::offsets::resume::Standing;
 
 /// How far ahead of what is handed out a commit allows more. Half of it is used while the next
 /// commit is on its way.
-pub(super) const WINDOW: i64 = 8_192;
+const WINDOW: i64 = 8_192;
 /// The most suspects whose raised attempts one commit stores.
 const STAGE: usize = 256;
 
