@@ -7,6 +7,8 @@
 
 mod link;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,11 +46,12 @@ pub enum Way {
 }
 
 /// How connections are ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cut {
     /// By a reset (RST).
     Reset,
     /// In order (FIN).
+    #[default]
     Finish,
 }
 
@@ -57,10 +60,13 @@ pub enum Cut {
 pub struct Proxy {
     address: SocketAddr,
     orders: watch::Sender<Orders>,
-    links: watch::Receiver<usize>,
+    links: watch::Receiver<Links>,
     listening: watch::Receiver<bool>,
     _accepting: JoinSet<()>,
 }
+
+/// How many connections there are, by the number of the cut that they came after.
+type Links = BTreeMap<u64, usize>;
 
 /// What the connections are to do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,8 +74,9 @@ struct Orders {
     mode: Mode,
     /// How often the mode was set; what is counted in a mode begins anew with it.
     set: u64,
-    /// The last end of all connections, and its number.
-    cut: Option<(Cut, u64)>,
+    /// How often all connections were ended, and how the last time.
+    cuts: u64,
+    how: Cut,
     /// Where new connections lead to.
     server: Option<SocketAddr>,
 }
@@ -93,7 +100,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (orders, ordered) = watch::channel(Orders::default());
-        let (count, links) = watch::channel(0);
+        let (count, links) = watch::channel(Links::new());
         let (hears, listening) = watch::channel(true);
         let mut accepting = JoinSet::new();
         let door = Door { address, ordered, count: Arc::new(count), hears };
@@ -121,19 +128,19 @@ impl Proxy {
         drop(self.listening.clone().wait_for(|listening| *listening == hears).await);
     }
 
-    /// Ends every connection that there is and waits until they are gone.
+    /// Ends every connection that there is and waits until they are gone. Who connects in the
+    /// meantime stays.
     pub async fn cut(&self, how: Cut) {
-        self.orders.send_modify(|orders| {
-            let number = orders.cut.map_or(0, |(_, number)| number);
-            orders.cut = Some((how, number + 1));
-        });
-        drop(self.links.clone().wait_for(|links| *links == 0).await);
+        self.orders.send_modify(|orders| (orders.cuts, orders.how) = (orders.cuts + 1, how));
+        let cuts = self.orders.borrow().cuts;
+        let are_gone = |links: &Links| links.keys().all(|&since| since >= cuts);
+        drop(self.links.clone().wait_for(are_gone).await);
     }
 
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {
-        *self.links.borrow()
+        self.links.borrow().values().sum()
     }
 }
 
@@ -141,7 +148,7 @@ impl Proxy {
 struct Door {
     address: SocketAddr,
     ordered: watch::Receiver<Orders>,
-    count: Arc<watch::Sender<usize>>,
+    count: Arc<watch::Sender<Links>>,
     hears: watch::Sender<bool>,
 }
 
@@ -161,17 +168,26 @@ impl Door {
             tokio::select! {
                 changed = self.ordered.changed() => if changed.is_err() { return },
                 accepted = accept(listener.as_ref()) => if let Ok((client, _)) = accepted {
-                    self.count.send_modify(|count| *count += 1);
-                    let counted = Counted(Arc::clone(&self.count));
+                    let counted = self.count();
                     let ordered = self.ordered.clone();
                     links.spawn(async move {
-                        link::run(client, ordered).await;
+                        link::run(client, ordered, counted.since).await;
                         drop(counted);
                     });
                 },
                 Some(_) = links.join_next() => {}
             }
         }
+    }
+
+    /// Counts a connection. A cut either comes first, and lets it stay, or waits for it.
+    fn count(&self) -> Counted {
+        let mut since = 0;
+        self.count.send_modify(|links| {
+            since = self.ordered.borrow().cuts;
+            *links.entry(since).or_default() += 1;
+        });
+        Counted { count: Arc::clone(&self.count), since }
     }
 }
 
@@ -191,10 +207,21 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Takes a connection off the count, however it ends.
-struct Counted(Arc<watch::Sender<usize>>);
+struct Counted {
+    count: Arc<watch::Sender<Links>>,
+    /// The number of the cut that it came after.
+    since: u64,
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.count.send_modify(|links| {
+            if let Entry::Occupied(mut same) = links.entry(self.since) {
+                *same.get_mut() -= 1;
+                if *same.get() == 0 {
+                    same.remove();
+                }
+            }
+        });
     }
 }

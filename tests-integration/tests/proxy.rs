@@ -9,7 +9,8 @@ use tests_integration::proxy::{Cut, Mode, Proxy, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::timeout;
 
 /// A server that echoes, and tells what it gets.
 struct Echo {
@@ -116,6 +117,31 @@ async fn of_an_answer_only_a_part_comes_though_the_server_has_the_request() {
     assert!(has_nothing(&client));
     echo.proxy.cut(Cut::Reset).await;
     assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_is_over_though_clients_come_back_at_once() {
+    let echo = Echo::start().await;
+    let address = echo.proxy.address();
+    let mut clients = JoinSet::<()>::new();
+    for _ in 0..4 {
+        clients.spawn(async move {
+            loop {
+                if let Ok(mut client) = TcpStream::connect(address).await {
+                    client.read(&mut [0]).await.ok();
+                }
+            }
+        });
+    }
+    let cuts = async {
+        for _ in 0..1000 {
+            while echo.proxy.connections() < 4 {
+                yield_now().await;
+            }
+            echo.proxy.cut(Cut::Reset).await;
+        }
+    };
+    timeout(Duration::from_secs(30), cuts).await.unwrap();
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn nothing_is_left_over_after_200_reconnects() {
         }
     };
     timeout(SOON, as_before).await.unwrap();
-    broker.close().await.unwrap();
+    timeout(SOON, broker.close()).await.unwrap().unwrap();
 }
 
 /// Ends every connection, and waits until a message has come through again.
@@ -67,9 +67,9 @@ async fn reconnect(
     consumer: &mut Consumer<Bytes>,
     round: u32,
 ) {
-    proxy.cut(Cut::Reset).await;
     let body = Bytes::from(round.to_string());
     let through = async {
+        proxy.cut(Cut::Reset).await;
         while publisher.publish(&body).await.is_err() {}
         loop {
             let delivery = consumer.next().await.unwrap().unwrap();

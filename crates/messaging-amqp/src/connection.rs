@@ -60,7 +60,7 @@ pub(crate) struct Reason {
     pub(crate) text: String,
 }
 
-/// How long the log says nothing more of an outage that it has been told of.
+/// How long the log hears nothing more of a connection that fails.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// One supervised connection. It reconnects until it is closed.
@@ -157,8 +157,7 @@ impl Link {
         let mut backoff = Backoff::default();
         let mut next = Some(first);
         let mut epoch = 0;
-        // When the log was last told that there is no connection.
-        let mut told = Instant::now();
+        let mut log = Log::default();
         while !self.closing.is_cancelled() {
             let opened = match next.take() {
                 Some(opened) => opened,
@@ -170,8 +169,7 @@ impl Link {
                     match connector.connect(Instant::now() + connector.timeout()).await {
                         Ok(opened) => opened,
                         Err(error) => {
-                            if told.elapsed() >= QUIET {
-                                told = Instant::now();
+                            if log.is_due() {
                                 tracing::warn!(address = self.address, %error, "reconnecting failed");
                             }
                             self.state.send_replace(State::Down(Reason::of(&error)));
@@ -190,8 +188,9 @@ impl Link {
                 () = self.closing.cancelled() => break,
             }
             let why = session.why();
-            tracing::warn!(address = session.address(), role = ?self.role, epoch, why, "disconnected");
-            told = Instant::now();
+            if log.is_due() {
+                tracing::warn!(address = session.address(), role = ?self.role, epoch, why, "disconnected");
+            }
             self.state.send_replace(State::Down(Reason::new(ErrorKind::Unavailable, why)));
             session.take_down();
             // A server that accepts and at once ends connections is not met without pause.
@@ -203,6 +202,23 @@ impl Link {
             session.end("it is closed");
             session.take_down();
         }
+    }
+}
+
+/// What the log hears of a connection that fails, however often it does: a line in [`QUIET`].
+#[derive(Default)]
+struct Log {
+    told: Option<Instant>,
+}
+
+impl Log {
+    /// Whether the log is to be told now; then it has been.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.told.is_none_or(|told| told.elapsed() >= QUIET);
+        if is_due {
+            self.told = Some(Instant::now());
+        }
+        is_due
     }
 }
 

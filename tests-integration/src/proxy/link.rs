@@ -10,11 +10,10 @@ use tokio::time::sleep;
 
 use super::{Cut, Mode, Orders, Way};
 
-/// Connects to the server and passes bytes both ways until one side or the proxy ends it.
-pub(super) async fn run(client: TcpStream, orders: watch::Receiver<Orders>) {
-    let Orders { cut: last, server, .. } = *orders.borrow();
-    let Some(server) = server else { return };
-    let since = last.map_or(0, |(_, number)| number);
+/// Connects to the server and passes bytes both ways until one side ends it, or the proxy by the
+/// first cut after this number.
+pub(super) async fn run(client: TcpStream, orders: watch::Receiver<Orders>, since: u64) {
+    let Some(server) = orders.borrow().server else { return };
     let mut ends = orders.clone();
     let connected = tokio::select! {
         connected = TcpStream::connect(server) => connected,
@@ -51,11 +50,7 @@ pub(super) async fn run(client: TcpStream, orders: watch::Receiver<Orders>) {
 
 /// Waits for the next end of all connections.
 async fn cut(orders: &mut watch::Receiver<Orders>, since: u64) -> Cut {
-    let ended = orders.wait_for(|orders| orders.cut.is_some_and(|(_, number)| number > since));
-    match ended.await {
-        Ok(orders) => orders.cut.map_or(Cut::Finish, |(how, _)| how),
-        Err(_) => Cut::Finish,
-    }
+    orders.wait_for(|orders| orders.cuts > since).await.map_or(Cut::Finish, |orders| orders.how)
 }
 
 /// One way of a connection.
