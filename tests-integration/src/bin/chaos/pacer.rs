@@ -53,6 +53,15 @@ impl Pacer {
         self.pace.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// Allows some of those that are kept back, where no others are left.
+    pub(crate) fn spare(&self, some: u64) {
+        let limit = self.pace.limit.load(Ordering::Relaxed);
+        if self.pace.allowed.load(Ordering::Relaxed) >= limit {
+            let limit = self.pace.messages.min(limit + some);
+            self.pace.limit.store(limit, Ordering::Relaxed);
+        }
+    }
+
     /// Waits until every message is allowed, and gives the publishers back; they know that no more
     /// will come.
     pub(crate) async fn finish(mut self) -> Result<Vec<Child>, String> {

@@ -114,6 +114,7 @@ async fn strike_all(
     let (mut struck, mut repeated) = (Vec::new(), 0);
     // Behind the last fault some messages are left.
     let reserve = plan.messages / (count + 1) / 2;
+    let some = (reserve / (REPEATS + 1)).max(1);
     let least = plan.messages as f64 / (count + 1) as f64 / plan.rate as f64;
     let least = SHARE.max(Duration::from_secs_f64(least));
     let time = |fault: &Fault| least + fault.duration + plan.backend.takes(fault.kind);
@@ -130,7 +131,7 @@ async fn strike_all(
         let mut fault = fault.clone();
         for time in 0_u64.. {
             let name = format!("{} {}.{time}", fault.kind.name(), number + 1);
-            if strike(&mut fault, &name, site, crew).await? {
+            if strike(&mut fault, &name, site, crew, || pacer.spare(some)).await? {
                 break;
             }
             repeated += 1;
@@ -138,7 +139,6 @@ async fn strike_all(
                 return Err(format!("{name}: nothing was on its way, {REPEATS} times"));
             }
             // Perhaps it is that no message was left for it.
-            let some = reserve / (REPEATS + 1);
             pacer.set(some.max(10), reserve.saturating_sub(some * (time + 1)));
         }
         struck.push(fault.kind);

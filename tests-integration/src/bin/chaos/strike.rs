@@ -23,11 +23,13 @@ const PIPES: Duration = Duration::from_millis(50);
 
 /// Makes a fault and ends it. Tells whether it met anything: a publish without an answer or a
 /// delivery without an end; for a consumer, one of its own; for a listener, a publish while it lasted.
+/// `spare` lets messages go where there are none to show that they go through again.
 pub(crate) async fn strike(
     fault: &mut Fault,
     name: &str,
     site: &Site,
     crew: &mut Crew,
+    spare: impl FnOnce(),
 ) -> Result<bool, String> {
     if fault.kind.is_of_consumer() {
         return strike_consumer(fault, name, crew).await;
@@ -57,6 +59,7 @@ pub(crate) async fn strike(
     } else {
         met
     };
+    spare();
     // Whether that took too long is the auditor's to say.
     drop(timeout(LIMIT, recovered(ended, crew)).await);
     Ok(met)
