@@ -15,6 +15,10 @@ use crate::bare::{BOUND, body};
 /// How many messages are published in one piece.
 const BATCH: usize = 256;
 
+/// How many tasks publish: as many again as fill the window, so that it is always full, as on the
+/// other sides.
+const PUBLISHERS: usize = 2 * BOUND / BATCH;
+
 async fn open(place: &Place) -> Broker {
     let get = |name: &str| Ok((name == "RABBITMQ_URL").then(|| place.url.clone()));
     let driver = Rabbit::connect(RabbitConfig::from_variables(get).unwrap()).await.unwrap();
@@ -29,10 +33,10 @@ pub(super) fn publish(place: Place) -> BoxFuture<'static, Sample> {
         publisher.publish(&body()).await.unwrap();
         let meter = Meter::start();
         let mut tasks = JoinSet::new();
-        for _ in 0..BOUND / BATCH {
+        for _ in 0..PUBLISHERS {
             let publisher = publisher.clone();
             tasks.spawn(async move {
-                for _ in 0..MESSAGES / BOUND {
+                for _ in 0..MESSAGES / BATCH / PUBLISHERS {
                     for outcome in publisher.publish_all((0..BATCH).map(|_| body())).await {
                         outcome.unwrap();
                     }
