@@ -62,6 +62,17 @@ pub struct HandOver {
     pub from: u64,
     /// When the new owner's first handler began.
     pub to: u64,
+    /// Since when there was something for that handler, as far as is known: what had been handed out
+    /// before may have waited for its time.
+    pub ready: Option<u64>,
+}
+
+impl HandOver {
+    /// How long nobody worked on the lane though there was something to do.
+    #[must_use]
+    pub fn time(&self) -> Option<u64> {
+        Some(self.to - self.ready?.max(self.from))
+    }
 }
 
 impl Recovery {

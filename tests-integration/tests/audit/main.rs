@@ -4,7 +4,9 @@ mod naive;
 mod running;
 mod story;
 
-use tests_integration::audit::{End, Event, Fate, History, Outcome, Promise, Verdict, What, audit};
+use tests_integration::audit::{
+    End, Event, Fate, HandOver, History, Outcome, Promise, Verdict, What, audit,
+};
 
 use crate::story::{SUB, Story, consumer, id};
 
@@ -134,6 +136,19 @@ fn work_of_an_owner_who_was_replaced_is_found() {
     again.fault(true).begin(1, 2, 8).succeed(1, 2, 8).fault(false).holds();
     let report = audit(&History(again.0), &Promise::default());
     assert_eq!((report.overlap, report.hand_overs.len()), (2, 1));
+}
+
+#[test]
+fn a_hand_over_lasts_while_there_is_something_to_do() {
+    let mut story = consumer();
+    story.publish(1, Outcome::Ok).begin(1, 1, 7).succeed(1, 1, 7);
+    // Called, confirmed, begun.
+    story.publish(2, Outcome::Ok).begin(2, 2, 8).succeed(2, 2, 8);
+    // Nobody knows since when a retry is due.
+    story.begin(1, 3, 9).succeed(1, 3, 9);
+    let report = audit(&History(story.0), &Promise::default());
+    let times: Vec<_> = report.hand_overs.iter().map(HandOver::time).collect();
+    assert_eq!(times, [Some(2), None]);
 }
 
 #[test]

@@ -76,13 +76,19 @@ pub(in super::super) fn hand_overs(index: &Index) -> Vec<HandOver> {
     let mut all = Vec::new();
     for subscription in index.subscriptions.values() {
         let mut last: BTreeMap<u32, (Tenure, u64)> = BTreeMap::new();
-        for Work { at, tenure, .. } in &subscription.work {
+        let is_first = |id, at| {
+            let story = subscription.stories.get(id);
+            story.and_then(|story| story.deliveries.first()).is_some_and(|(first, _)| first == at)
+        };
+        for Work { at, id, tenure, .. } in &subscription.work {
             let known = last.entry(tenure.lane).or_insert((*tenure, *at));
             if tenure.epoch < known.0.epoch {
                 continue;
             }
             if tenure.owner != known.0.owner {
-                all.push(HandOver { from: known.1, to: *at });
+                let message = index.messages.get(id).filter(|_| is_first(id, at));
+                let ready = message.map(|message| message.invoked);
+                all.push(HandOver { from: known.1, to: *at, ready });
             }
             *known = (*tenure, *at);
         }

@@ -263,7 +263,7 @@ fn graceful(report: &Report) -> Vec<u64> {
             .any(|fault| fault.began < change.to && fault.ended.is_none_or(|at| at > since))
     };
     let calm = report.hand_overs.iter().filter(|change| !is_disturbed(change));
-    calm.map(|change| change.to - change.from).collect()
+    calm.filter_map(HandOver::time).collect()
 }
 
 impl Times {
