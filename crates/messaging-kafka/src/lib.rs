@@ -60,6 +60,10 @@
 //! be read is put aside and told, with its offset; those beside it are delivered. So is a batch that
 //! makes an answer larger than 64 MiB. A transaction that was given up is not seen.
 //!
+//! Whoever has answered as a Kafka broker does is believed in how many elements a list of an answer
+//! has: kafka-protocol reserves room for as many before it reads them. Records are read by decoders of
+//! our own, which believe nothing. TLS keeps out what could be damaged on its way.
+//!
 //! A message that is in hand for longer than `KAFKA_MAX_POLL_INTERVAL_MS` (30 minutes, as long as
 //! RabbitMQ waits) makes its member give up that partition alone: the handler is cancelled, and the
 //! message comes again as a further attempt. The member stays in the group, so the partition may come

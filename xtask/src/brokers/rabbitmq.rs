@@ -87,7 +87,8 @@ impl Recipe for RabbitMq {
         }
     }
 
-    /// Waits until the management API of every node says that all of them run.
+    /// Waits until the management API of every node says that all of them run, and until all have
+    /// booted: a node of several answers a moment before, and what is declared then passes it by.
     fn join(&self, brokers: &Brokers, role: Role) -> Result<(), String> {
         if role != Role::Server {
             return Ok(());
@@ -103,7 +104,11 @@ impl Recipe for RabbitMq {
                 }
             });
             whole.into()
-        })
+        })?;
+        match nodes[..] {
+            [_] => Ok(()),
+            _ => nodes.into_iter().try_for_each(|node| await_startup(brokers, node)),
+        }
     }
 
     fn env(&self, brokers: &Brokers) -> Vec<(&'static str, String)> {
@@ -229,11 +234,28 @@ pub(super) fn management(brokers: &Brokers) -> Result<Management, String> {
 
 /// `rabbitmqctl` for the first node that answers, unless the arguments name another.
 pub(super) fn ctl(brokers: &Brokers) -> Result<Command, String> {
-    let server = first_up(brokers)?;
+    ctl_of(brokers, first_up(brokers)?)
+}
+
+fn ctl_of(brokers: &Brokers, node: &Node) -> Result<Command, String> {
     let mut command = Command::new(script("rabbitmqctl")?);
-    let name = erlang_name(server);
-    command.envs(erlang(brokers)).env("RABBITMQ_NODENAME", name);
+    command.envs(erlang(brokers)).env("RABBITMQ_NODENAME", erlang_name(node));
     Ok(command)
+}
+
+/// Waits until a node has booted.
+fn await_startup(brokers: &Brokers, node: &Node) -> Result<(), String> {
+    let limit = LIMIT.as_secs().to_string();
+    let mut command = ctl_of(brokers, node)?;
+    let waited = command.args(["--quiet", "await_startup", "--timeout", &limit]).output();
+    let output = waited.map_err(|error| format!("rabbitmqctl: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{} does not boot: {}", node.name, why.trim()))
+        }
+    }
 }
 
 fn first_up(brokers: &Brokers) -> Result<&Node, String> {
