@@ -161,9 +161,8 @@ impl Desk {
         let mut batch = Arrivals::new();
         state.reader.rest();
         // A process that was stopped for a while finds its partitions gone before anybody says so.
-        if state.until.is_none_or(|until| now < until) {
-            self.fill(state, now, &mut batch);
-        }
+        let is_ours = state.until.is_none_or(|until| now < until);
+        let freed = is_ours && self.fill(state, now, &mut batch);
         state.events.extend(state.reader.take_parked());
         let event = match batch.is_empty() {
             true => state.events.pop_front(),
@@ -172,7 +171,7 @@ impl Desk {
         if event.is_none() {
             self.wait(state, now, cx);
         }
-        let makes_room = event.is_some() || state.reader.has_read();
+        let makes_room = freed || event.is_some();
         let commits = self.commits && state.lanes.iter().any(Lane::wants_commit);
         drop(guard);
         if commits {
@@ -201,13 +200,16 @@ impl Desk {
         }
     }
 
-    fn fill(&self, state: &mut State, now: Instant, batch: &mut Arrivals) {
+    /// Takes what may go out now; whether fewer bytes wait than before, so that more can be fetched.
+    fn fill(&self, state: &mut State, now: Instant, batch: &mut Arrivals) -> bool {
+        let mut freed = false;
         let most_held = 3 * self.prefetch + 1_024;
         let lanes = state.lanes.len();
         let most = HAND_OVER.min(self.prefetch.saturating_sub(state.in_hand));
         for at in 0..lanes {
             let number = (state.turn + at) % lanes;
-            let Some(lane) = state.lanes.get_mut(number) else { return };
+            let Some(lane) = state.lanes.get_mut(number) else { break };
+            let waiting = lane.waiting();
             while batch.len() < most && state.bytes < self.prefetch_bytes {
                 let Some(mut fetched) = lane.next(now, most_held) else {
                     match lane.read(&mut state.reader) {
@@ -222,12 +224,14 @@ impl Desk {
                 batch.push(incoming(lane, number, &fetched));
                 lane.ledger.hand_out(fetched.offset, fetched.attempt, fetched);
             }
+            freed |= lane.waiting() < waiting;
             if batch.len() >= most || state.bytes >= self.prefetch_bytes || state.reader.is_tired()
             {
                 state.turn = (number + 1) % lanes;
-                return;
+                break;
             }
         }
+        freed
     }
 
     /// What is to be read from a broker now, of the partitions that are `share`'s, and whether there is

@@ -159,9 +159,14 @@ impl Lane {
         self.ledger = Ledger::new(0);
     }
 
+    /// How many bytes were fetched that are not handed out.
+    pub(super) const fn waiting(&self) -> usize {
+        self.ready_bytes + self.unread.bytes()
+    }
+
     /// Whether more is to be fetched.
     pub(super) const fn wants(&self, budget: usize) -> bool {
-        matches!(self.state, State::Open) && self.ready_bytes + self.unread.bytes() < budget
+        matches!(self.state, State::Open) && self.waiting() < budget
     }
 
     /// Where the next fetch begins.

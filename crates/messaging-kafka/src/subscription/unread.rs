@@ -109,11 +109,6 @@ impl Reader {
         self.left = self.turn;
     }
 
-    /// Whether anything was read in this turn.
-    pub(super) const fn has_read(&self) -> bool {
-        self.left < self.turn
-    }
-
     /// Whether it is the turn of others.
     pub(super) const fn is_tired(&self) -> bool {
         self.left == 0

@@ -81,3 +81,20 @@ fn what_matches_no_pattern_is_passed_in_turns_and_makes_room() {
     assert!(room.poll(&mut Context::from_waker(noop_waker_ref())).is_ready());
     assert_eq!(desk.wanted(broker, |_| true, 0).0[0].offset, last + 1);
 }
+
+#[test]
+fn a_batch_that_is_used_up_makes_room_though_nothing_of_it_goes_out() {
+    let patterns = Patterns::new(["tasks.x"]).unwrap();
+    let desk = Desk::new(16, None, false, false, false, Some(patterns));
+    let content = Content::Stream(Arc::new("tasks".parse().unwrap()));
+    opened(&desk, Place { partition: Partition::new("p.tasks", 0), content });
+    desk.set_leader(0, Some(1));
+    let (wanted, _) = desk.wanted(1, |_| true, 0);
+    let last = TURN as i64;
+    desk.fetched(&wanted[0], vec![records(0, (0..last).map(|at| (at, "tasks.y", None)))], last);
+    assert_eq!(look(&desk), 0);
+    let mut room = std::pin::pin!(desk.room.notified());
+    room.as_mut().enable();
+    assert_eq!((look(&desk), desk.lock().lanes[0].waiting()), (0, 0));
+    assert!(room.poll(&mut Context::from_waker(noop_waker_ref())).is_ready());
+}
