@@ -6,7 +6,9 @@
     reason = "tests fail by panicking, and use the client library bare"
 )]
 
+use std::future::pending;
 use std::num::NonZeroU32;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use amqprs::channel::{
@@ -17,9 +19,10 @@ use amqprs::{BasicProperties, FieldTable, FieldValue};
 use messaging_amqp::{Rabbit, RabbitConfig};
 use messaging_core::topology::GroupConfig;
 use messaging_core::{
-    Broker, Bytes, Consumer, Delivery, ErrorKind, Message, MessageId, Patterns, SubscribeSpec,
-    Topology,
+    Broker, Bytes, Consumer, Delivery, Error, ErrorKind, Message, MessageId, Patterns, Received,
+    SubscribeSpec, Topology,
 };
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// An exchange and groups of its own on the server that `cargo xtask env` tells of.
@@ -135,6 +138,31 @@ async fn what_is_held_beyond_the_servers_patience_is_ended_before_it_closes_the_
     let error = held.ack_confirmed().await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Stale);
     again.ack();
+    broker.close().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a broker; cargo xtask test starts one"]
+async fn a_handler_beyond_the_servers_patience_is_cancelled_and_its_message_comes_again() {
+    let mut place = Place::find();
+    place.config.consumer_timeout = Duration::from_secs(2);
+    let (broker, _rabbit) = place.broker().await;
+    let (guard, cancelled) = oneshot::channel::<()>();
+    let guard = Mutex::new(Some(guard));
+    let handler = move |_: Received<Bytes>| {
+        let first = guard.lock().unwrap().take();
+        async move {
+            if let Some(_dropped_with_it) = first {
+                pending::<()>().await;
+            }
+            Ok::<_, Error>(())
+        }
+    };
+    let worker = broker.worker(&place.group("g"), ["tasks.#"]).spawn(handler).await.unwrap();
+    broker.publish_message(message("tasks.slow")).await.unwrap();
+    assert!(timeout(Duration::from_secs(10), cancelled).await.unwrap().is_err());
+    worker.settled(1).await.unwrap();
+    worker.stop().await.unwrap();
     broker.close().await.unwrap();
 }
 

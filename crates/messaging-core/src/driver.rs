@@ -21,7 +21,8 @@
 //! * **C11** [`Driver::capabilities`] is true.
 //! * **C12** `close` flushes sends, commits settlements, releases the rest, leaves groups, then
 //!   fails what is left with [`ErrorKind::Closed`](crate::ErrorKind::Closed).
-//! * **C13** A delivery that is being handled is not redelivered while its consumer is alive.
+//! * **C13** A delivery that is being handled is not redelivered while its consumer is alive. Where
+//!   the broker has a limit for that, [`Event::Expired`] or [`Event::Lost`] ends its handler before.
 //! * **C14** Every call ends by its deadline; what [`Outgoing::begin`] refuses is never sent.
 //! * **C15** The connection heals by itself; the application sees at most unknown outcomes,
 //!   redeliveries and gaps.
@@ -50,7 +51,7 @@ pub use self::backoff::Backoff;
 pub use self::delivery::{Arrivals, Incoming, Settle, Settled, Settlement, Token};
 pub use self::publish::{Assurance, Outgoing, Receipt};
 pub use self::reader::{ReadSpec, Reader, Record};
-pub use self::subscription::{Event, Gap, Lanes, Parked, Subscription};
+pub use self::subscription::{Event, Expired, Gap, Lanes, Parked, Subscription};
 use crate::capability::Capabilities;
 use crate::error::Result;
 use crate::name::{GroupName, StreamName};

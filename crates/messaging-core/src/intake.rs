@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 
 use crate::broker::Shared;
 use crate::delivery::{Received, Settling, Ticket, bounded};
-use crate::driver::{Arrivals, Event, Incoming, Lanes, Settle, Settlement, Subscription};
+use crate::driver::{Arrivals, Event, Incoming, Lanes, Settle, Settlement, Subscription, Token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Notice;
 use crate::payload::Payload;
@@ -38,6 +38,8 @@ pub(crate) enum Signal {
     Gap(crate::driver::Gap),
     /// Handlers of these lanes are to be cancelled.
     Lost(Lanes),
+    /// Handlers of these deliveries are to be cancelled.
+    Expired(Vec<Token>),
 }
 
 /// What became of a message before any handler saw it.
@@ -109,6 +111,11 @@ impl Intake {
                     self.waiting.retain(|incoming| !lanes.contains(incoming.token.lane));
                     self.broker.notice(&Notice::Lost(lanes.clone()));
                     return Poll::Ready(Some(Ok(Signal::Lost(lanes))));
+                }
+                Some(Ok(Event::Expired(expired))) => {
+                    self.waiting.retain(|incoming| !expired.tokens.contains(&incoming.token));
+                    self.broker.notice(&Notice::Expired(expired.clone()));
+                    return Poll::Ready(Some(Ok(Signal::Expired(expired.tokens))));
                 }
                 Some(Ok(Event::Revoked(lanes))) => {
                     self.release(|incoming| lanes.contains(incoming.token.lane));

@@ -69,7 +69,7 @@ impl<T: Payload> Stream for Listener<T> {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(Signal::Gap(gap))) => return Poll::Ready(Some(Ok(Heard::Gap(gap)))),
-                Some(Ok(Signal::Messages | Signal::Lost(_))) => {}
+                Some(Ok(Signal::Messages | Signal::Lost(_) | Signal::Expired(_))) => {}
             }
         }
     }

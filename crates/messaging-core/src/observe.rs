@@ -4,7 +4,7 @@ use std::fmt;
 use std::fmt::Debug;
 
 use crate::capability::Feature;
-use crate::driver::{Gap, Lanes, Parked};
+use crate::driver::{Expired, Gap, Lanes, Parked};
 use crate::id::MessageId;
 use crate::subject::Subject;
 
@@ -30,6 +30,8 @@ pub enum Notice {
     Revoked(Lanes),
     /// A subscription has lost these lanes.
     Lost(Lanes),
+    /// A subscription's handlers took longer than the broker allows, and were cancelled.
+    Expired(Expired),
     /// The driver put a message aside that it could not read.
     Parked(Parked),
     /// A connection was lost and is back.
@@ -60,6 +62,9 @@ impl fmt::Display for Notice {
             Self::Assigned(all) => lanes(f, "assigned", all),
             Self::Revoked(all) => lanes(f, "revoked", all),
             Self::Lost(all) => lanes(f, "lost", all),
+            Self::Expired(Expired { tokens, reason }) => {
+                write!(f, "{} messages taken back from their handlers: {reason}", tokens.len())
+            }
             Self::Parked(parked) => write!(f, "message put aside: {}", parked.reason),
             Self::Reconnected => f.write_str("connection is back"),
             Self::Refused { subject, id, reason } => {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::channels::{Received, leave, part, receive, take_in};
 use super::copying;
-use super::desk::{Copied, Desk, MAIN, Work};
+use super::desk::{Copied, MAIN, Work};
 use super::line::Line;
 use super::member::{Member, Unopened};
 use crate::connection::{Link, Session, State};
@@ -147,7 +147,7 @@ impl Task {
                 () = sleep_until(due.unwrap_or(looked)), if due.is_some() => {
                     looked = Instant::now();
                     desk.wake();
-                    if expiry.is_some_and(|at| at <= looked) && expire(desk, limit) {
+                    if expiry.is_some_and(|at| at <= looked) && desk.expire(limit) {
                         return End::Expired;
                     }
                 }
@@ -344,20 +344,6 @@ async fn flush(member: &Arc<Member>, lines: &[Line], copies: &mut Copies, work: 
         confirm.resolve(Ok(messaging_core::Settled::HandedOver));
     }
     copies.extend(work.copies.into_iter().map(|copy| begin(member, copy)));
-}
-
-/// Ends what stands for too long; whether the channels have to be opened anew.
-fn expire(desk: &Desk, limit: Duration) -> bool {
-    let expired = desk.expire(limit);
-    if expired.taken > 0 {
-        tracing::warn!(
-            messages = expired.taken,
-            ?limit,
-            "taken back from their handlers, as the server's consumer_timeout \
-             (RABBITMQ_CONSUMER_TIMEOUT) would end the channel"
-        );
-    }
-    expired.reopen
 }
 
 /// Opens the first channels, and gives the task that runs them.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 
-use super::{Arrivals, Settler};
+use super::{Arrivals, Settler, Token};
 use crate::error::Result;
 
 /// An open subscription: what arrives, and what settles it.
@@ -51,6 +51,8 @@ pub enum Event {
     Revoked(Lanes),
     /// These lanes are no longer ours; their unsettled messages are handled by others.
     Lost(Lanes),
+    /// These deliveries were taken back from their handlers; what those settle is stale.
+    Expired(Expired),
     /// A message the driver itself could not read was put aside.
     Parked(Parked),
     /// The connection was lost and is back.
@@ -72,6 +74,24 @@ impl Gap {
     #[must_use]
     pub fn new(missed: Option<u64>, reason: impl Into<String>) -> Self {
         Self { missed, reason: reason.into() }
+    }
+}
+
+/// Deliveries to which the broker gives no more time. They come again, as a further attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expired {
+    /// Which.
+    pub tokens: Vec<Token>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Expired {
+    /// Makes a report of deliveries that were taken back.
+    #[must_use]
+    pub fn new(tokens: Vec<Token>, reason: impl Into<String>) -> Self {
+        Self { tokens, reason: reason.into() }
     }
 }
 

@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::report::Outcome;
 use super::verdict::{IntoVerdict, Verdict};
 use crate::delivery::{Received, Settling, Ticket};
-use crate::driver::{Lanes, Settlement};
+use crate::driver::{Settlement, Token};
 use crate::duration::format_duration;
 use crate::error::Result;
 use crate::intake::{Admitted, Intake, Signal};
@@ -51,7 +51,7 @@ pub(super) struct Dispatch<T, H> {
 
 /// A handler that runs.
 struct Running {
-    lane: u32,
+    token: Token,
     attempt: u32,
     /// Kept only for an observer.
     message: Option<Arc<Message>>,
@@ -95,7 +95,8 @@ where
                 _ = &mut stopped => break Ok(()),
                 Some(_) = reap(&mut self.tasks, &mut self.running, &self.observe, &self.progress) => {}
                 signal = poll_fn(|cx| self.intake.poll_signal(cx)) => match signal {
-                    Some(Ok(Signal::Lost(lanes))) => self.cancel(&lanes),
+                    Some(Ok(Signal::Lost(lanes))) => self.cancel(|token| lanes.contains(token.lane)),
+                    Some(Ok(Signal::Expired(tokens))) => self.cancel(|token| tokens.contains(token)),
                     Some(Ok(Signal::Messages | Signal::Gap(_))) => {}
                     Some(Err(error)) => break Err(error),
                     None => break Ok(()),
@@ -110,10 +111,10 @@ where
         while self.tasks.len() < self.rules.concurrency
             && let Some(incoming) = self.intake.pop()
         {
-            let lane = incoming.token.lane;
+            let token = incoming.token;
             let attempt = incoming.attempt;
             match self.intake.admit(&self.settling, incoming) {
-                Admitted::Delivery(received, ticket) => self.start(lane, received, ticket),
+                Admitted::Delivery(received, ticket) => self.start(token, received, ticket),
                 Admitted::Refused(incoming, reason) => {
                     let settlement = Settlement::Reject { reason };
                     let message = self.observe.is_some().then_some(incoming.message);
@@ -123,7 +124,7 @@ where
         }
     }
 
-    fn start(&mut self, lane: u32, received: Received<T>, ticket: Ticket) {
+    fn start(&mut self, token: Token, received: Received<T>, ticket: Ticket) {
         let attempt = received.attempt();
         let message = self.observe.is_some().then(|| received.shared_message());
         let handler = Arc::clone(&self.handler);
@@ -136,12 +137,12 @@ where
             ticket.settle(settlement.clone());
             settlement
         });
-        self.running.insert(abort.id(), Running { lane, attempt, message, abort });
+        self.running.insert(abort.id(), Running { token, attempt, message, abort });
     }
 
-    /// Ends the handlers of lanes that are ours no more; what they settle is stale.
-    fn cancel(&self, lanes: &Lanes) {
-        for running in self.running.values().filter(|running| lanes.contains(running.lane)) {
+    /// Ends the handlers of what is ours no more; what they settle is stale.
+    fn cancel(&self, which: impl Fn(&Token) -> bool) {
+        for running in self.running.values().filter(|running| which(&running.token)) {
             running.abort.abort();
         }
     }

@@ -84,6 +84,7 @@ impl Held {
                 let new: Vec<u32> = lanes.iter().filter(|lane| !all.contains(*lane)).collect();
                 *all = all.iter().chain(new).collect();
             }
+            (Notice::Expired(all), Notice::Expired(next)) => all.tokens.extend(&next.tokens),
             (last, next) => *last = next.clone(),
         }
     }
@@ -94,7 +95,9 @@ impl fmt::Display for Held {
         let Self { notice, times } = self;
         match (times, notice) {
             (1, notice) => write!(f, "{notice}"),
-            (times, Notice::Gap(_) | Notice::Lost(_)) => write!(f, "{notice} ({times} times)"),
+            (times, Notice::Gap(_) | Notice::Lost(_) | Notice::Expired(_)) => {
+                write!(f, "{notice} ({times} times)")
+            }
             (times, last) => write!(f, "{last} (the last of {times})"),
         }
     }

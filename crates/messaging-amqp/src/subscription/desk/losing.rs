@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use messaging_core::driver::{Event, Lanes};
+use messaging_core::driver::{Event, Expired, Lanes, Token};
 use tokio::time::Instant;
 
 use super::super::order::Order;
 use super::super::ring::State as SlotState;
 use super::{Desk, Phase, Returning};
+
+/// Why deliveries are taken back from their handlers.
+const PATIENCE: &str =
+    "the server's consumer_timeout (RABBITMQ_CONSUMER_TIMEOUT) would end the channel soon";
 
 impl Desk {
     /// The epoch of the channel that a lane is consumed over.
@@ -71,10 +75,10 @@ impl Desk {
 
     /// Ends what has been unsettled for `limit`, before the server closes the channel over it: what
     /// nobody started goes back, and what is in hand has failed an attempt. In place, the channel has
-    /// to be opened anew: `true`. Gives how many were taken from their handlers.
-    pub(in super::super) fn expire(&self, limit: Duration) -> Expired {
+    /// to be opened anew: `true`.
+    pub(in super::super) fn expire(&self, limit: Duration) -> bool {
         let now = Instant::now();
-        let mut expired = Expired::default();
+        let (mut reopen, mut expired) = (false, Vec::new());
         let mut guard = self.lock();
         let state = &mut *guard;
         for number in 0..state.lanes.len() {
@@ -84,7 +88,7 @@ impl Desk {
                 continue;
             }
             if let Returning::InPlace { .. } = self.returning {
-                expired.reopen = true;
+                reopen = true;
                 continue;
             }
             let old: Vec<(u64, SlotState)> = lane
@@ -97,14 +101,14 @@ impl Desk {
                 match slot_state {
                     SlotState::Waiting => state.send_back(number, tag),
                     SlotState::InHand => {
-                        if let Some(slot) =
-                            state.lanes.get_mut(number).and_then(|lane| lane.ring.get_mut(tag))
-                        {
-                            slot.attempt += 1;
-                            state.in_hand -= 1;
-                            state.bytes -= slot.bytes();
-                            expired.taken += 1;
-                        }
+                        let Some(lane) = state.lanes.get_mut(number) else { break };
+                        let Some(slot) = lane.ring.get_mut(tag) else { break };
+                        slot.attempt += 1;
+                        state.in_hand -= 1;
+                        state.bytes -= slot.bytes();
+                        let (epoch, id) = slot.alias.unwrap_or((lane.epoch, tag));
+                        let lane = u32::try_from(number).unwrap_or_default();
+                        expired.push(Token { lane, epoch, id: id.into() });
                         state.send_back(number, tag);
                     }
                     SlotState::Withheld
@@ -114,22 +118,18 @@ impl Desk {
                 }
             }
         }
+        if !expired.is_empty() {
+            let expired = Expired::new(expired, PATIENCE);
+            state.events.push_back(Event::Expired(expired));
+            state.wake();
+        }
         drop(guard);
         self.work.notify_one();
-        expired
+        reopen
     }
 
     /// When the delivery came that has been unsettled longest.
     pub(in super::super) fn oldest(&self) -> Option<Instant> {
         self.lock().lanes.iter().filter_map(|lane| lane.ring.oldest()).min()
     }
-}
-
-/// What the server's limit of time has ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Expired {
-    /// How many were in hand.
-    pub(in super::super) taken: usize,
-    /// Whether the channel has to be opened anew.
-    pub(in super::super) reopen: bool,
 }

@@ -240,8 +240,11 @@ async fn what_the_server_would_soon_take_is_ended_before() {
     arrive(&desk, &["held", "waiting"], 0);
     let held = take(&desk);
     tokio::time::advance(Duration::from_secs(60)).await;
-    assert_eq!(desk.expire(Duration::from_secs(61)).taken, 0);
-    assert_eq!(desk.expire(Duration::from_secs(60)).taken, 1);
+    let looked = || desk.poll(&Context::from_waker(Waker::noop()));
+    assert!(!desk.expire(Duration::from_secs(61)) && looked().is_pending());
+    assert!(!desk.expire(Duration::from_secs(60)));
+    let Poll::Ready(Some(Ok(Event::Expired(expired)))) = looked() else { panic!("not told") };
+    assert_eq!(expired.tokens, [held[0].token]);
     let copies = desk.take_work(true).copies;
     let shown: Vec<_> = copies.iter().map(|copy| (&copy.message.body[..], copy.attempt)).collect();
     assert_eq!(shown, [(&b"held"[..], 2), (b"waiting", 1)]);
