@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use messaging_core::driver::{Assurance, Backoff, Outgoing, Receipt};
 use messaging_core::{Error, ErrorKind, Position};
@@ -44,7 +45,7 @@ impl Lane {
             queue: messages,
             waiting: Vec::new(),
             backoff: Backoff::default(),
-            missing: 0,
+            missing: None,
             limit: usize::MAX,
             not_before: None,
         };
@@ -80,16 +81,17 @@ struct Task {
     waiting: Vec<Outgoing>,
     link: Link,
     backoff: Backoff,
-    /// How often in a row the topic was not there.
-    missing: u32,
+    /// Since when the topic is not there, as far as brokers say.
+    missing: Option<Instant>,
     /// The most bytes of a batch, where the topic takes less than we would send.
     limit: usize,
     /// When the broker wants the next batch at the earliest.
     not_before: Option<Instant>,
 }
 
-/// How often a topic may seem not to be there: a broker that starts knows none yet.
-const MISSING: u32 = 4;
+/// How long a topic may seem not to be there: a broker that starts knows none yet, with ZooKeeper for
+/// seconds.
+const MISSING: Duration = Duration::from_secs(10);
 
 impl Task {
     /// Writes until it is closed and everything is out.
@@ -209,7 +211,7 @@ impl Task {
 
     fn written(&mut self, batch: Vec<Outgoing>, written: &Written) {
         self.backoff.reset();
-        self.missing = 0;
+        self.missing = None;
         self.state.stuck.store(false, Ordering::Relaxed);
         if !written.throttled.is_zero() {
             self.not_before = Some(Instant::now() + written.throttled);
@@ -250,9 +252,13 @@ impl Task {
     /// all of them if the topic does not come to be there.
     async fn put_off(&mut self, error: &Error) {
         self.state.stuck.store(true, Ordering::Relaxed);
-        self.missing = if *error.kind() == ErrorKind::NotFound { self.missing + 1 } else { 0 };
-        if self.missing >= MISSING || *error.kind() == ErrorKind::Denied {
-            self.missing = 0;
+        self.missing = match error.kind() {
+            ErrorKind::NotFound => self.missing.or_else(|| Some(Instant::now())),
+            _ => None,
+        };
+        let is_missing = self.missing.is_some_and(|since| since.elapsed() >= MISSING);
+        if is_missing || *error.kind() == ErrorKind::Denied {
+            self.missing = None;
             self.state.stuck.store(false, Ordering::Relaxed);
             for one in self.waiting.drain(..) {
                 let refused = Error::new(error.kind().clone(), error.to_string());
