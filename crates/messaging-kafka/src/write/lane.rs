@@ -270,13 +270,14 @@ impl Task {
         for one in self.waiting.extract_if(.., |one| one.deadline <= next) {
             one.resolve(Err(not_sent(error).at(NAME, "publish")));
         }
-        if self.waiting.is_empty() {
-            // Nobody would find out that it can be written to again.
-            self.state.stuck.store(false, Ordering::Relaxed);
-            return;
+        if !self.waiting.is_empty() {
+            sleep_until(next).await;
+            return self.renew().await;
         }
-        sleep_until(next).await;
+        // The next message may not have the time to find out who leads by now, and nobody but it would
+        // find out that the partition can be written to again.
         self.renew().await;
+        self.state.stuck.store(false, Ordering::Relaxed);
     }
 
     /// Asks who leads the partition now. If nobody can say, the next try finds out.
