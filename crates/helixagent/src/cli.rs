@@ -122,7 +122,8 @@ pub(crate) struct WorkArgs {
     /// How many attempts a message gets
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
-    /// End a command after this time (500ms, 30s, 5m); unlimited unless set
+    /// End a command after this time (500ms, 30s, 5m); unless set, when the broker's limit nears:
+    /// RABBITMQ_CONSUMER_TIMEOUT, KAFKA_MAX_POLL_INTERVAL_MS
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// How long running commands get to end after a signal

@@ -92,7 +92,8 @@ pub enum HaMode {
     /// As many as the server chooses.
     #[default]
     None,
-    /// On every node: the size of the quorum. Mirrored classic queues are gone since RabbitMQ 4.
+    /// On every node that this client is told of, where those are several: the size of the quorum.
+    /// Mirrored classic queues are gone since RabbitMQ 4.
     All,
 }
 
@@ -127,6 +128,9 @@ impl RabbitConfig {
     /// `RABBITMQ_PREFIX`; `RABBITMQ_CONSUMER_TIMEOUT`, `RABBITMQ_PREFETCH_COUNT`,
     /// `RABBITMQ_PUBLISHER_CONFIRM`, `RABBITMQ_HEARTBEAT`; `RABBITMQ_MANAGEMENT_URL`, or
     /// `RABBITMQ_MGMT_PORT`; `RABBITMQ_TLS_CA`, `RABBITMQ_TLS_CERT`, `RABBITMQ_TLS_KEY`.
+    ///
+    /// What only a server has, such as `RABBITMQ_ERLANG_COOKIE`, is refused by name, and so is
+    /// `RABBITMQ_ENABLED` unless it is `true`.
     ///
     /// `RABBITMQ_DEFAULT_USER`, `RABBITMQ_DEFAULT_PASS` and `RABBITMQ_DEFAULT_VHOST`, by which the
     /// server's image makes its first user, count where nothing above names one.

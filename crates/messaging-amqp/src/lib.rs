@@ -12,7 +12,7 @@
 //! header `message-key`. Of a foreign message's other properties nothing is kept when it is copied,
 //! and names of headers that begin with `x-` are the server's.
 //!
-//! With the prefix `P`, `helixagent` unless `RABBITMQ_PREFIX` says otherwise:
+//! With the prefix `P`, which is the name of the exchange unless `RABBITMQ_PREFIX` says otherwise:
 //!
 //! | name | kind | what for |
 //! |---|---|---|
@@ -43,7 +43,8 @@
 //! again: what is in hand is not handed out twice, and what was acked is acked again. What the server
 //! returned from somebody else counts as a failed attempt; the second time it is tried alone in its
 //! group, so that a message that kills its worker takes no other with it. A delivery that the server
-//! would soon take back is ended before (`RABBITMQ_CONSUMER_TIMEOUT`).
+//! would soon take back is ended before (`RABBITMQ_CONSUMER_TIMEOUT`): its handler is cancelled, and it
+//! comes again as a further attempt.
 //!
 //! Two publishes of one id and subject at once can't be told apart where one of them is returned.
 //!
@@ -56,6 +57,10 @@
 //! the first of them. A queue keeps what its group still needs and nothing else, so there are no
 //! start positions, no ranges to read and no positions; a quorum queue has no priorities, and an ack
 //! no answer.
+//!
+//! Of a stream in the topology, `lanes` and `replication` mean nothing here, and `retention` is only
+//! kept for others to read: a queue is one lane, keeps what its group needs, and has as many copies as
+//! `RABBITMQ_HA_MODE` says.
 //!
 //! # Escape hatches
 //! The names of all exchanges and queues are plain, so `rabbitmqctl` and any client can read them.

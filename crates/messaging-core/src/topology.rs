@@ -43,7 +43,8 @@ pub struct StreamConfig {
     /// How many lanes it has elsewhere.
     #[serde(default = "one")]
     pub lanes: NonZeroU32,
-    /// How many copies are kept; the backend's default unless set.
+    /// How many copies are kept, where streams have copies of their own; the backend's default unless
+    /// set.
     #[serde(default)]
     pub replication: Option<u16>,
     /// How long messages are kept; the backend's default unless set.

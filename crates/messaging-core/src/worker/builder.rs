@@ -68,7 +68,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// Ends a handler after this time, which counts as a failure; unlimited unless set.
+    /// Ends a handler after this time, which counts as a failure; unlimited unless set, but for what
+    /// the broker allows.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
