@@ -1,7 +1,5 @@
 //! Kafka brokers that go away one after the other, and a publisher that has little time.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use messaging::kafka::{Kafka, KafkaConfig};
