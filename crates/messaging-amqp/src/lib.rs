@@ -73,7 +73,8 @@
 //! is opened again. It reads tables within tables recursively: hundreds deep, which any sender can
 //! make them, they overflow a stack of two MiB, and the process ends. Where senders are not trusted,
 //! give the runtime larger ones (`thread_stack_size`, 64 MiB of address space, as `helixagent` does).
-//! Its feature `traces`, which prints passwords, is never on.
+//! Its feature `traces`, which prints passwords, is never on. A server without a limit for frames
+//! (`frame_max = 0`) it does not talk to, which reads as a timeout.
 
 mod admin;
 pub mod config;
