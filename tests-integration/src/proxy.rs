@@ -8,7 +8,6 @@
 mod link;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -216,12 +215,8 @@ struct Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.count.send_modify(|links| {
-            if let Entry::Occupied(mut same) = links.entry(self.since) {
-                *same.get_mut() -= 1;
-                if *same.get() == 0 {
-                    same.remove();
-                }
-            }
+            links.entry(self.since).and_modify(|count| *count -= 1);
+            links.retain(|_, count| *count > 0);
         });
     }
 }

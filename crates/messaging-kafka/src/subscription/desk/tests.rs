@@ -62,15 +62,22 @@ async fn retries_that_are_due_one_after_another_are_each_waited_for() {
     }
 }
 
-#[test]
-fn what_matches_no_pattern_is_passed_in_turns_and_makes_room() {
+const BROKER: BrokerId = 1;
+
+/// A desk for `tasks.x` alone, and what it wants to be fetched.
+fn filtering() -> (Desk, Vec<Wanted>) {
     let patterns = Patterns::new(["tasks.x"]).unwrap();
     let desk = Desk::new(16, None, false, false, false, Some(patterns));
     let content = Content::Stream(Arc::new("tasks".parse().unwrap()));
     opened(&desk, Place { partition: Partition::new("p.tasks", 0), content });
-    let broker: BrokerId = 1;
-    desk.set_leader(0, Some(broker));
-    let (wanted, _) = desk.wanted(broker, |_| true, 0);
+    desk.set_leader(0, Some(BROKER));
+    let (wanted, _) = desk.wanted(BROKER, |_| true, 0);
+    (desk, wanted)
+}
+
+#[test]
+fn what_matches_no_pattern_is_passed_in_turns_and_makes_room() {
+    let (desk, wanted) = filtering();
     let last = 2 * TURN as i64;
     let subject = |at| if at == last { "tasks.x" } else { "tasks.y" };
     let all = records(0, (0..=last).map(|at| (at, subject(at), None)));
@@ -79,17 +86,12 @@ fn what_matches_no_pattern_is_passed_in_turns_and_makes_room() {
     room.as_mut().enable();
     assert_eq!([(); 3].map(|()| look(&desk)), [0, 0, 1]);
     assert!(room.poll(&mut Context::from_waker(noop_waker_ref())).is_ready());
-    assert_eq!(desk.wanted(broker, |_| true, 0).0[0].offset, last + 1);
+    assert_eq!(desk.wanted(BROKER, |_| true, 0).0[0].offset, last + 1);
 }
 
 #[test]
 fn a_batch_that_is_used_up_makes_room_though_nothing_of_it_goes_out() {
-    let patterns = Patterns::new(["tasks.x"]).unwrap();
-    let desk = Desk::new(16, None, false, false, false, Some(patterns));
-    let content = Content::Stream(Arc::new("tasks".parse().unwrap()));
-    opened(&desk, Place { partition: Partition::new("p.tasks", 0), content });
-    desk.set_leader(0, Some(1));
-    let (wanted, _) = desk.wanted(1, |_| true, 0);
+    let (desk, wanted) = filtering();
     let last = TURN as i64;
     desk.fetched(&wanted[0], vec![records(0, (0..last).map(|at| (at, "tasks.y", None)))], last);
     assert_eq!(look(&desk), 0);
