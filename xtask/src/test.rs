@@ -6,13 +6,16 @@ use xtask::brokers::{Kind, Options, Private};
 
 use crate::cargo::Cargo;
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Counts {
     passed: u64,
     failed: u64,
     skipped: u64,
-    /// The names of those that failed, to be read at the end of a log of thousands of lines.
+    /// Those that failed, to be read at the end of a log of thousands of lines.
     failures: Vec<String>,
+    /// What they said, without the stacks.
+    reasons: Vec<String>,
+    is_reason: bool,
 }
 
 /// What tests within a crate share: `#[ignore]` says that they need it.
@@ -39,8 +42,12 @@ pub(crate) fn run() -> Result<ExitCode, String> {
     if !passed && counts.failed == 0 {
         return Err("the tests could not be built or run".to_owned());
     }
-    let Counts { passed, failed, skipped, failures } = counts;
-    println!("\n{passed} passed, {failed} failed, {skipped} skipped");
+    let Counts { passed, failed, skipped, failures, reasons, .. } = counts;
+    println!();
+    for line in reasons {
+        println!("{line}");
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
     for name in failures {
         println!("failed: {name}");
     }
@@ -48,9 +55,15 @@ pub(crate) fn run() -> Result<ExitCode, String> {
 }
 
 impl Counts {
-    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`, or
-    /// `test name ... FAILED`.
+    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`,
+    /// `test name ... FAILED`, or one of the section that `---- name stdout ----` begins.
     fn add(&mut self, line: &str) {
+        let ends = ["failures:", "stack backtrace:", "test result:"];
+        self.is_reason = line.starts_with("---- ")
+            || self.is_reason && !ends.iter().any(|end| line.starts_with(end));
+        if self.is_reason && !line.is_empty() {
+            self.reasons.push(line.to_owned());
+        }
         let failure = line.strip_prefix("test ").and_then(|line| line.strip_suffix("... FAILED"));
         self.failures.extend(failure.map(|name| name.trim().to_owned()));
         let Some(result) = line.strip_prefix("test result: ") else { return };
@@ -79,10 +92,17 @@ mod tests {
         counts.add("running 3 tests");
         counts.add("test a::slow_one ... ok");
         counts.add("test a::broken_one   ... FAILED");
+        for line in ["failures:", "", "---- a::broken_one stdout ----", "left: 1", "", "right: 2"] {
+            counts.add(line);
+        }
+        for line in ["stack backtrace:", "   0: main", "failures:", "    a::broken_one"] {
+            counts.add(line);
+        }
         counts.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.05s");
         counts
             .add("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 9 filtered out");
-        let failures = vec!["a::broken_one".to_owned()];
-        assert_eq!(counts, Counts { passed: 5, failed: 4, skipped: 1, failures });
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (5, 4, 1));
+        assert_eq!(counts.failures, ["a::broken_one"]);
+        assert_eq!(counts.reasons, ["---- a::broken_one stdout ----", "left: 1", "right: 2"]);
     }
 }

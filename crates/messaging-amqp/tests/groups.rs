@@ -173,12 +173,17 @@ async fn a_group_of_the_topology_with_priorities_gets_more_urgent_messages_first
     let group = place.group("urgent");
     let mut config = GroupConfig::new(group.parse().unwrap(), Patterns::new(["tasks.#"]).unwrap());
     config.priority = true;
-    let rabbit = Rabbit::connect(place.config.clone()).await.unwrap();
     let topology = Topology::default().group(config);
-    let broker = Broker::builder(rabbit).topology(topology).open().await.unwrap();
+    let open = async || {
+        let rabbit = Rabbit::connect(place.config.clone()).await.unwrap();
+        Broker::builder(rabbit).topology(topology.clone()).open().await.unwrap()
+    };
     let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap().priority();
-    // It has its queue from now on.
-    drop(broker.subscribe::<Bytes>(spec.clone()).await.unwrap());
+    // It has its queue from now on, and nobody who takes from it.
+    let first = open().await;
+    drop(first.subscribe::<Bytes>(spec.clone()).await.unwrap());
+    first.close().await.unwrap();
+    let broker = open().await;
     for (priority, subject) in [(0, "tasks.a"), (9, "tasks.b"), (5, "tasks.c"), (9, "tasks.d")] {
         broker.publish_message(message(subject).with_priority(priority)).await.unwrap();
     }

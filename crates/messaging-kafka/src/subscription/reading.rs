@@ -121,8 +121,22 @@ fn instant(millis: u64) -> Instant {
 
 /// The headers of a copy for a retry.
 pub(super) fn stamp(message: &mut Message, attempt: u32, due: SystemTime, origin: (i32, i64)) {
-    let due = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    // Whole milliseconds, rounded up: it is never early.
+    let due = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().div_ceil(1_000_000);
     message.headers.stamp(ATTEMPT, attempt.to_string());
     message.headers.stamp(DUE, due.to_string());
     message.headers.stamp(ORIGIN, format!("{}@{}", origin.0, origin.1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_is_never_due_early() {
+        let mut message = Message::new("tasks.a".parse().unwrap(), "");
+        let due = UNIX_EPOCH + Duration::from_micros(5_000_001);
+        stamp(&mut message, 2, due, (0, 7));
+        assert_eq!(message.headers.get(DUE).unwrap(), "5001");
+    }
 }

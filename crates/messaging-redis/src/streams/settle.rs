@@ -206,6 +206,12 @@ fn dead_letter(member: &Member, job: &Job, message: &Message, lane: &Lane) -> Sh
     Sharded { shard: target.shard, command: append(&target.key, &message) }
 }
 
+/// A delay in whole milliseconds that is never too short: the server's clock is rounded down.
+fn millis(after: Duration) -> i64 {
+    let millis = after.as_nanos().div_ceil(1_000_000);
+    i64::try_from(millis).map_or(i64::MAX, |millis| millis.saturating_add(millis.signum()))
+}
+
 /// The commands of a batch, and for each job which of them settles it.
 fn commands(
     member: &Member,
@@ -225,7 +231,7 @@ fn commands(
                 }
                 continue;
             }
-            Settlement::Retry { after } => (i64::try_from(after.as_millis()).unwrap_or(0), false),
+            Settlement::Retry { after } => (millis(*after), false),
             Settlement::Abandon | Settlement::Release => (-1, false),
         };
         let stays = member.group.ordered && !copy_failed;
@@ -276,5 +282,16 @@ fn judge(answer: &Value) -> Result<Settled> {
             Some(_) => Ok(Settled::Durable),
             None => Err(unexpected("settle")),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_never_too_short_and_none_stays_none() {
+        let micros = [0, 1, 1_000, 1_000_001];
+        assert_eq!(micros.map(|micros| millis(Duration::from_micros(micros))), [0, 2, 2, 1_002]);
     }
 }
