@@ -45,6 +45,17 @@ impl From<Error> for Failure {
     }
 }
 
+/// The end of a call that asked for help or is wrong; of `provision`, 2 would say that there is drift.
+pub(crate) fn without_call(said: &clap::Error) -> ExitCode {
+    match said.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if std::env::args_os().nth(1).is_some_and(|name| name == "provision") => {
+            UNFINISHED.into()
+        }
+        _ => USAGE.into(),
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -49,12 +49,14 @@ fn the_doctor_says_what_is_promised_in_memory_and_what_is_not() {
 }
 
 #[test]
-fn a_wrong_configuration_is_no_drift() {
+fn a_wrong_configuration_or_call_is_no_drift() {
     let output = run(&["provision", "--check", "--file", "missing.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("missing.toml"));
     let output = run(&["provision", "--delete", "worker-1"]);
+    assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("stream NAME, or group NAME"));
+    assert_eq!(run(&["lag", "--chek"]).status.code(), Some(2));
 }
 
 #[test]

@@ -12,6 +12,8 @@
 //! name = "worker-1"
 //! patterns = ["tasks.#"]
 //! ```
+//!
+//! `examples/topology.toml` has every field.
 
 use std::path::Path;
 
@@ -69,6 +71,13 @@ mod tests {
         assert_eq!(topology.streams.len(), 1);
         assert_eq!(topology.streams[0].lanes.get(), 3);
         assert!(topology.groups[0].ordered);
+        assert_eq!(topology.tiers, Topology::default().tiers);
+    }
+
+    #[test]
+    fn the_example_is_a_topology() {
+        let topology = parse_topology(include_str!("../../../examples/topology.toml")).unwrap();
+        assert_eq!((topology.streams.len(), topology.groups.len()), (2, 3));
         assert_eq!(topology.tiers, Topology::default().tiers);
     }
 
