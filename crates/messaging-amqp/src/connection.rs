@@ -63,14 +63,23 @@ pub(crate) struct Reason {
 /// How long the log hears nothing more of a connection that fails.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// One supervised connection. It reconnects until it is closed.
+/// One supervised connection. It reconnects until it is closed or dropped.
 pub(crate) struct Link {
+    state: watch::Receiver<State>,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+    role: Role,
+    config: Arc<RabbitConfig>,
+}
+
+/// The task of a link. It holds nothing that keeps the link alive, so that the drop of a link that
+/// nobody has closed ends it.
+struct Supervisor {
     state: watch::Sender<State>,
     closing: CancellationToken,
     tasks: TaskTracker,
     role: Role,
     address: String,
-    config: Arc<RabbitConfig>,
 }
 
 impl Link {
@@ -80,55 +89,29 @@ impl Link {
         let tasks = TaskTracker::new();
         let mut connector = Connector::new(Arc::clone(&config), role, tasks.clone())?;
         let first = connector.connect(Instant::now() + config.timeout).await?;
-        let link = Arc::new(Self {
-            state: watch::Sender::new(State::Down(Reason::new(ErrorKind::Unavailable, "not yet"))),
+        let down = State::Down(Reason::new(ErrorKind::Unavailable, "not yet"));
+        let supervisor = Supervisor {
+            state: watch::Sender::new(down),
             closing: CancellationToken::new(),
             tasks: tasks.clone(),
             role,
             address: config.address(),
-            config: Arc::clone(&config),
+        };
+        let link = Arc::new(Self {
+            state: supervisor.state.subscribe(),
+            closing: supervisor.closing.clone(),
+            tasks: tasks.clone(),
+            role,
+            config,
         });
-        let supervised = Arc::clone(&link);
-        let ready = link.state.subscribe();
-        tasks.spawn(async move { supervised.supervise(connector, first).await });
-        link.up(ready, Instant::now() + config.timeout).await?;
+        tasks.spawn(supervisor.supervise(connector, first));
+        link.session(Instant::now() + link.config.timeout).await?;
         Ok(link)
     }
 
     /// The connection, waited for until `deadline` where there is none.
     pub(crate) async fn session(&self, deadline: Instant) -> Result<Session> {
-        self.up(self.state.subscribe(), deadline).await
-    }
-
-    /// Whether there is a connection, and its changes.
-    pub(crate) fn state(&self) -> watch::Receiver<State> {
-        self.state.subscribe()
-    }
-
-    /// What it was opened with.
-    pub(crate) fn config(&self) -> &RabbitConfig {
-        &self.config
-    }
-
-    /// Runs a task that [`Link::close`] waits for.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
-    }
-
-    /// Waits until it is being closed.
-    pub(crate) async fn closing(&self) {
-        self.closing.cancelled().await;
-    }
-
-    /// Closes it in order, and waits for that until `grace` has passed.
-    pub(crate) async fn close(&self, grace: Duration) {
-        self.closing.cancel();
-        self.tasks.close();
-        // What is left has lost its peer and ends when the socket does.
-        timeout(grace, self.tasks.wait()).await.ok();
-    }
-
-    async fn up(&self, mut state: watch::Receiver<State>, deadline: Instant) -> Result<Session> {
+        let mut state = self.state();
         let usable = |state: &State| match state {
             State::Up(session) => !session.is_over(),
             State::Down(_) => false,
@@ -153,7 +136,37 @@ impl Link {
         Err(closed("connect"))
     }
 
-    async fn supervise(&self, mut connector: Connector, first: Opened) {
+    /// Whether there is a connection, and its changes.
+    pub(crate) fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// What it was opened with.
+    pub(crate) fn config(&self) -> &RabbitConfig {
+        &self.config
+    }
+
+    /// Runs a task that [`Link::close`] waits for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Waits until it is being closed.
+    pub(crate) async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// Closes it in order, and waits for that until `grace` has passed.
+    pub(crate) async fn close(&self, grace: Duration) {
+        self.closing.cancel();
+        self.tasks.close();
+        // What is left has lost its peer and ends when the socket does.
+        timeout(grace, self.tasks.wait()).await.ok();
+    }
+}
+
+impl Supervisor {
+    async fn supervise(self, mut connector: Connector, first: Opened) {
         let mut backoff = Backoff::default();
         let mut next = Some(first);
         let mut epoch = 0;
@@ -241,7 +254,7 @@ impl Drop for Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
-            .field("address", &self.address)
+            .field("address", &self.config.address())
             .field("role", &self.role)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,8 @@
 //! A connection to RabbitMQ.
 
 mod capabilities;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A real server for tests, and a network in front of it that can be stopped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
@@ -69,7 +69,7 @@ pub(crate) enum Flow {
 pub(crate) struct Proxy {
     pub(crate) address: Address,
     flow: watch::Sender<Flow>,
-    links: Arc<AtomicUsize>,
+    links: watch::Sender<usize>,
     _tasks: JoinSet<()>,
 }
 
@@ -84,8 +84,8 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let target = server.nodes[0].clone();
         let (flow, seen) = watch::channel(Flow::Both);
-        let links = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&links);
+        let links = watch::Sender::new(0);
+        let count = links.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut links = JoinSet::new();
@@ -93,11 +93,11 @@ impl Proxy {
                 let (client, _) = listener.accept().await.unwrap();
                 let target = (target.host.clone(), target.port);
                 let seen = seen.clone();
-                let (tls, count) = (tls.clone(), Arc::clone(&count));
+                let (tls, count) = (tls.clone(), count.clone());
                 links.spawn(async move {
-                    count.fetch_add(1, Ordering::SeqCst);
+                    count.send_modify(|links| *links += 1);
                     link(client, target, tls, seen).await;
-                    count.fetch_sub(1, Ordering::SeqCst);
+                    count.send_modify(|links| *links -= 1);
                 });
             }
         });
@@ -110,7 +110,12 @@ impl Proxy {
 
     /// How many connections go through it.
     pub(crate) fn links(&self) -> usize {
-        self.links.load(Ordering::SeqCst)
+        *self.links.borrow()
+    }
+
+    /// Waits until at most so many connections go through it.
+    pub(crate) async fn at_most(&self, most: usize) {
+        self.links.subscribe().wait_for(|links| *links <= most).await.unwrap();
     }
 }
 
