@@ -8,21 +8,22 @@
 
 use std::future::pending;
 use std::num::NonZeroU32;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amqprs::channel::{
-    BasicPublishArguments, Channel, QueueDeclareArguments, QueueUnbindArguments,
+    BasicGetArguments, BasicPublishArguments, Channel, QueueDeclareArguments, QueueUnbindArguments,
 };
 use amqprs::connection::{Connection, OpenConnectionArguments};
 use amqprs::{BasicProperties, FieldTable, FieldValue};
 use messaging_amqp::{Rabbit, RabbitConfig};
+use messaging_core::observe::{Notice, Observer};
 use messaging_core::topology::GroupConfig;
 use messaging_core::{
     Broker, Bytes, Consumer, Delivery, Error, ErrorKind, Message, MessageId, Patterns, Received,
     SubscribeSpec, Topology,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// An exchange and groups of its own on the server that `cargo xtask env` tells of.
@@ -222,4 +223,76 @@ async fn what_the_server_can_not_forward_from_a_retry_still_counts_as_waiting() 
     };
     timeout(Duration::from_secs(30), held_back).await.unwrap();
     broker.close().await.unwrap();
+}
+
+/// What was put aside.
+#[derive(Debug)]
+struct Parked(mpsc::UnboundedSender<String>);
+
+impl Observer for Parked {
+    fn notice(&self, notice: &Notice) {
+        if let Notice::Parked(parked) = notice {
+            self.0.send(parked.reason.clone()).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a broker; cargo xtask test starts one"]
+async fn a_foreign_message_whose_routing_key_is_no_subject_is_kept_as_a_dead_letter() {
+    let place = Place::find();
+    let (broker, _rabbit) = place.broker().await;
+    let shared = SubscribeSpec::group(&place.group("g"), ["tasks.#"]).unwrap();
+    let _shared = broker.subscribe::<Bytes>(shared).await.unwrap();
+    let ordered = SubscribeSpec::group(&place.group("o"), ["#"]).unwrap().ordered();
+    let _ordered = broker.subscribe::<Bytes>(ordered).await.unwrap();
+    let (_connection, channel) = place.foreign().await;
+    let long = format!("tasks.{}", "x".repeat(249));
+    for routing_key in ["tasks.my task", &long] {
+        let route = BasicPublishArguments::new(&place.exchange, routing_key);
+        let body = routing_key.as_bytes().to_vec();
+        channel.basic_publish(BasicProperties::default(), body, route).await.unwrap();
+    }
+    let spec = SubscribeSpec::dead_letters("look", "tasks").unwrap();
+    let mut letters = broker.subscribe::<Bytes>(spec).await.unwrap();
+    let mut found = Vec::new();
+    for _ in 0..4 {
+        let letter = next(&mut letters).await;
+        let body = String::from_utf8(letter.to_vec()).unwrap();
+        let told = letter.dead_letter().unwrap();
+        assert!(told.reason.contains(&body), "{}", told.reason);
+        found.push((told.group.to_owned(), body));
+        letter.ack_confirmed().await.unwrap();
+    }
+    found.sort();
+    let [shared, ordered] = [place.group("g"), place.group("o")];
+    let key = || "tasks.my task".to_owned();
+    let expected = [(&shared, key()), (&shared, long.clone()), (&ordered, key()), (&ordered, long)];
+    assert_eq!(found, expected.map(|(group, body)| (group.clone(), body)));
+    broker.close().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a broker; cargo xtask test starts one"]
+async fn a_dead_letter_whose_routing_key_is_no_subject_outlives_being_looked_at() {
+    let place = Place::find();
+    let (tell, mut parked) = mpsc::unbounded_channel();
+    let rabbit = Rabbit::connect(place.config.clone()).await.unwrap();
+    let builder = Broker::builder(rabbit).topology(Topology::default());
+    let broker = builder.observer(Arc::new(Parked(tell))).open().await.unwrap();
+    let spec = SubscribeSpec::dead_letters("look", "tasks").unwrap();
+    let mut letters = broker.subscribe::<Bytes>(spec).await.unwrap();
+    let (_connection, channel) = place.foreign().await;
+    let prefix = &place.config.prefix;
+    let route = BasicPublishArguments::new(&format!("{prefix}.dlx"), "tasks.my task");
+    channel.basic_publish(BasicProperties::default(), b"kept".to_vec(), route).await.unwrap();
+    let seen = tokio::select! {
+        reason = parked.recv() => reason.unwrap(),
+        delivery = next(&mut letters) => panic!("{delivery:?}"),
+    };
+    assert!(seen.contains("my task"), "{seen}");
+    drop(letters);
+    broker.close().await.unwrap();
+    let kept = channel.basic_get(BasicGetArguments::new(&format!("{prefix}.dlq.tasks"))).await;
+    assert_eq!(kept.unwrap().unwrap().2, b"kept");
 }

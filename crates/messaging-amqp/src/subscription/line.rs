@@ -5,13 +5,15 @@ use std::sync::Arc;
 use amqprs::FieldTable;
 use amqprs::channel::ConsumerMessage;
 use messaging_core::driver::{Event, Parked};
-use messaging_core::{Error, Subject};
+use messaging_core::{Error, Subject, Topology};
 use tokio::time::Instant;
 
 use super::desk::Arrival;
 use super::member::Member;
+use super::source::Source;
 use crate::connection::{Channel, Deliveries, Events, Session};
 use crate::error::Fault;
+use crate::topology::GroupShape;
 use crate::wire::{self, Trust};
 
 /// One consumer on a channel of its own.
@@ -78,14 +80,17 @@ impl Line {
     pub(super) fn read(&mut self, member: &Member, delivery: ConsumerMessage) -> Arrival {
         let ConsumerMessage { deliver: Some(deliver), basic_properties, content, .. } = delivery
         else {
-            return Arrival { message: None, attempt: 1, returns: 0, copy: 0 };
+            return Arrival::unseen();
         };
-        let (subject, is_wanted) = match self.subject(member, deliver.routing_key()) {
-            Ok(subject) => subject,
+        let (subject, is_wanted, fault) = match self.subject(member, deliver.routing_key()) {
+            Ok((subject, is_wanted)) => (subject, is_wanted, None),
             Err(error) => {
                 let reason = format!("a message of queue {}: {error}", member.source.name());
                 member.desk.tell(Event::Parked(Parked::new(reason)));
-                return Arrival { message: None, attempt: 1, returns: 0, copy: 0 };
+                let key = deliver.routing_key();
+                // The dead letter is all that is left of the routing key.
+                let fault = format!("{error}; its routing key is {}", key.escape_debug());
+                (stand_in(&member.source, &member.shared.topology(), key), true, Some(fault))
             }
         };
         let is_ours = member.ours.iter().any(|exchange| **exchange == **deliver.exchange());
@@ -99,7 +104,7 @@ impl Line {
         };
         let message = is_wanted.then(|| Arc::new(inbound.message));
         let attempt = inbound.marks.attempts.saturating_add(1);
-        Arrival { message, attempt, returns, copy: inbound.marks.copy }
+        Arrival { message, fault, attempt, returns, copy: inbound.marks.copy }
     }
 
     fn subject(&mut self, member: &Member, routing_key: &str) -> Result<(Subject, bool), Error> {
@@ -109,5 +114,46 @@ impl Line {
         let subject: Subject = routing_key.parse()?;
         let is_wanted = member.wants(&subject);
         Ok(self.last.insert((subject, is_wanted)).clone())
+    }
+}
+
+/// The subject of a dead letter whose routing key is none: the bare stream that it belongs to, so
+/// that whoever looks at the dead letters of a known stream sees it.
+fn stand_in(source: &Source, topology: &Topology, routing_key: &str) -> Subject {
+    let first = routing_key.split('.').next().unwrap_or_default();
+    let of_patterns = |patterns| {
+        let streams = topology.streams_for(patterns).unwrap_or_default();
+        streams.first().map(|stream| stream.name.name())
+    };
+    let received = || match source {
+        Source::Group(GroupShape { patterns, .. }) | Source::Own { patterns } => {
+            of_patterns(patterns)
+        }
+        Source::DeadLetters { stream, .. } => Some(stream.name()),
+    };
+    let known = topology.stream(first).map(|stream| stream.name.name());
+    let stream = known.or_else(received).unwrap_or(first);
+    stream.parse().unwrap_or(Subject::from_static("unreadable"))
+}
+
+#[cfg(test)]
+mod tests {
+    use messaging_core::Patterns;
+
+    use super::*;
+
+    fn shown(patterns: &str, routing_key: &str) -> String {
+        let own = Source::Own { patterns: Patterns::new([patterns]).unwrap() };
+        stand_in(&own, &Topology::default(), routing_key).to_string()
+    }
+
+    #[test]
+    fn a_dead_letter_without_a_legal_subject_is_of_a_stream_that_somebody_can_look_at() {
+        assert_eq!(shown("tasks.#", "tasks.my task"), "tasks");
+        assert_eq!(shown("#", &format!("tasks.{}", "x".repeat(249))), "tasks");
+        let first = Topology::default().streams[0].name.to_string();
+        for foreign in ["", "my tasks.x", "unknown.my x"] {
+            assert_eq!(shown("#", foreign), first);
+        }
     }
 }

@@ -75,6 +75,7 @@ async fn hear(member: &Member, line: &mut Line, buffer: &Buffer) {
         }
         tag += count as u64;
         let arrivals = deliveries.drain(..).map(|delivery| line.read(member, delivery));
+        let arrivals = arrivals.filter(|arrival| arrival.fault.is_none());
         buffer.push(arrivals.filter_map(|arrival| {
             let token = Token { lane: 0, epoch: 0, id: 0 };
             Some(Incoming::new(arrival.message?, token))

@@ -14,12 +14,21 @@ use super::{Copy, Desk, Lane, MAIN, Phase, Returning, State, Target};
 pub(in super::super) struct Arrival {
     /// Nothing where it is for nobody here: it is acked unseen.
     pub(in super::super) message: Option<Arc<Message>>,
+    /// Why it can be handed to nobody: it is kept as a dead letter, or where it is.
+    pub(in super::super) fault: Option<String>,
     /// 1 + the failed hand-overs that a copy of ours says.
     pub(in super::super) attempt: u32,
     /// How often the server took it back from somebody, as far as it says.
     pub(in super::super) returns: u32,
     /// Which copy of ours it is; 0 is none.
     pub(in super::super) copy: u64,
+}
+
+impl Arrival {
+    /// One that is for nobody here.
+    pub(in super::super) const fn unseen() -> Self {
+        Self { message: None, fault: None, attempt: 1, returns: 0, copy: 0 }
+    }
 }
 
 impl Desk {
@@ -55,14 +64,21 @@ impl Desk {
         };
         if arrival.returns > 0
             && let Some((alias, known)) = lane.past.recognise(&message, arrival.copy)
+            && (arrival.fault.is_none() || !matches!(known.fate, Fate::Waiting))
         {
             return self.take_back(state, number, alias, known, now);
         }
-        let (slot_state, attempt, to) = match self.returning {
+        let (slot_state, attempt, to) = match (self.returning, arrival.fault) {
+            (Returning::InPlace { keeps_rejected: true, .. }, Some(_)) => {
+                (SlotState::Withheld, 1, None)
+            }
+            (_, Some(reason)) => {
+                (SlotState::Copying, arrival.attempt, Some(Target::DeadLetters { reason }))
+            }
             // The server moves it on when the channel closes.
-            Returning::InPlace { .. } if !open => (SlotState::Withheld, 1, None),
-            Returning::InPlace { .. } => (SlotState::Waiting, 1, None),
-            Returning::AsCopy { trial_after } => {
+            (Returning::InPlace { .. }, None) if !open => (SlotState::Withheld, 1, None),
+            (Returning::InPlace { .. }, None) => (SlotState::Waiting, 1, None),
+            (Returning::AsCopy { trial_after }, None) => {
                 let attempt = arrival.attempt.saturating_add(arrival.returns);
                 if !open {
                     (SlotState::Copying, attempt, Some(Target::Group))

@@ -19,7 +19,7 @@ fn message(body: &str) -> Arc<Message> {
 }
 
 fn arrival(body: &str, returns: u32) -> Arrival {
-    Arrival { message: Some(message(body)), attempt: 1, returns, copy: 0 }
+    Arrival { message: Some(message(body)), returns, ..Arrival::unseen() }
 }
 
 fn arrive(desk: &Desk, bodies: &[&str], returns: u32) {
@@ -176,7 +176,7 @@ fn an_ordered_group_keeps_what_is_behind_a_retry() {
     let desk = desk(9, ORDERED);
     let keyed = |body: &str, key: &str| {
         let message = Message::clone(&message(body)).with_key(key.to_owned());
-        Arrival { message: Some(Arc::new(message)), attempt: 1, returns: 0, copy: 0 }
+        Arrival { message: Some(Arc::new(message)), ..Arrival::unseen() }
     };
     desk.arrived(MAIN, 0, vec![keyed("a1", "a"), keyed("a2", "a"), keyed("b1", "b")]);
     let held = take(&desk);
@@ -275,4 +275,38 @@ fn acks_wait_for_others_where_many_can_follow_but_for_nothing_else() {
     ack(6..8);
     assert_eq!(desk.take_work(false).acks, up_to(8, true), "nothing will follow");
     assert!(!desk.take_work(false).has_later);
+}
+
+#[test]
+fn what_nobody_can_be_handed_becomes_a_dead_letter_and_is_acked_once_that_is_confirmed() {
+    for returning in [BY_COPY, ORDERED] {
+        let desk = desk(9, returning);
+        let faulty = |returns| Arrival { fault: Some("why".to_owned()), ..arrival("a", returns) };
+        desk.arrived(MAIN, 0, vec![faulty(0), arrival("b", 0)]);
+        assert_eq!(shown(&take(&desk)), of(&[("b", 1)]));
+        let mut work = desk.take_work(true);
+        assert!(work.acks.is_empty(), "it would be lost");
+        let copy = work.copies.pop().unwrap();
+        assert_eq!(copy.to, Target::DeadLetters { reason: "why".to_owned() });
+        desk.disconnected(MAIN);
+        desk.arrived(MAIN, 1, vec![faulty(1)]);
+        assert!(desk.take_work(true).copies.is_empty(), "it is on its way");
+        desk.copied(done(&copy));
+        assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((1, false)), single: vec![] })]);
+    }
+}
+
+#[test]
+fn a_dead_letter_that_nobody_can_be_handed_stays_where_it_is() {
+    let desk = desk(9, Returning::InPlace { keyed: false, keeps_rejected: true });
+    for epoch in 0..2 {
+        let fault = Some("why".to_owned());
+        desk.arrived(MAIN, epoch, vec![Arrival { fault, ..arrival("a", epoch) }]);
+        assert!(take(&desk).is_empty());
+        let work = desk.take_work(true);
+        assert!(work.acks.is_empty() && work.copies.is_empty());
+        desk.disconnected(MAIN);
+    }
+    desk.leave();
+    assert!(desk.is_done());
 }
