@@ -93,7 +93,8 @@ pub enum HaMode {
     #[default]
     None,
     /// On every node that this client is told of, where those are several: the size of the quorum.
-    /// Mirrored classic queues are gone since RabbitMQ 4.
+    /// It is asked for as a queue is made; one that exists keeps the copies it has, and
+    /// `rabbitmq-queues grow` adds others. Mirrored classic queues are gone since RabbitMQ 4.
     All,
 }
 

@@ -125,11 +125,11 @@ fn copies(config: &RabbitConfig) -> Option<u32> {
 
 /// Declares the exchanges on every new publishing channel.
 fn setup(names: &Names) -> crate::confirms::Setup {
-    let all = topology::exchanges(names);
+    let (names, all) = (names.clone(), topology::exchanges(names));
     Box::new(move |channel: Channel, deadline: Instant| {
-        let all = all.clone();
+        let (names, all) = (names.clone(), all.clone());
         async move {
-            let declared = topology::declare(&channel, &all, deadline).await;
+            let declared = topology::declare(&channel, &names, &all, deadline).await;
             declared.map_err(|fault| fault.at("exchange"))
         }
         .boxed()
@@ -172,7 +172,7 @@ impl Shared {
     async fn declare(&self, all: &[topology::Declaration]) -> Result<()> {
         let deadline = Instant::now() + self.config.timeout;
         let session = self.consuming.session(deadline).await?;
-        let declared = subscription::declare(&session, all, deadline).await;
+        let declared = subscription::declare(&session, &self.names, all, deadline).await;
         declared.map_err(|fault| fault.at("declaring"))
     }
 

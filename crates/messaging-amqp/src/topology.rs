@@ -11,11 +11,15 @@ mod apply;
 mod declaration;
 mod group;
 mod names;
+mod sizes;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::agreement::{current_value, shape_of, value_of};
 pub(crate) use self::apply::declare;
 pub(crate) use self::declaration::{Argument, Declaration, Exchange, ExchangeKind, Queue};
 pub(crate) use self::group::{GroupShape, bindings, marker};
 pub(crate) use self::names::Names;
+pub(crate) use self::sizes::INITIAL_SIZE;
 pub(crate) use self::stream::{dead_letters, exchanges};

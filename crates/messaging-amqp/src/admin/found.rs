@@ -97,8 +97,9 @@ impl Found {
         let wanted_of = |name: &str| wanted.arguments.get(name).map(as_value);
         let mut all: Vec<&str> = found.arguments.keys().map(String::as_str).collect();
         all.extend(wanted.arguments.keys());
-        // A classic queue is one with or without this argument.
-        all.retain(|name| *name != "x-queue-type");
+        // A classic queue is one with or without a type, and a number of copies is only what a queue
+        // was made with.
+        all.retain(|name| *name != "x-queue-type" && *name != topology::INITIAL_SIZE);
         let differs = |name: &&str| found.arguments.get(*name) != wanted_of(name).as_ref();
         let name = all.into_iter().find(differs)?;
         let shown = |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);

@@ -71,7 +71,7 @@ impl<'a> Site<'a> {
     /// As [`Site::declare`], for who knows what to do with a refusal.
     pub(super) async fn try_declare(&self, all: &[Declaration]) -> Result<Result<(), Fault>> {
         let channel = self.channel().await?;
-        Ok(topology::declare(&channel, all, self.deadline()).await)
+        Ok(topology::declare(&channel, self.names, all, self.deadline()).await)
     }
 
     /// What waits in a queue and how many consume it, at this moment; nothing if there is none.

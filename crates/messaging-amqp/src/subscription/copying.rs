@@ -132,5 +132,5 @@ async fn repair_dead_letters(member: &Member, copy: &Copy) -> messaging_core::Re
     let mut all = topology::exchanges(&shared.names);
     all.extend(topology::dead_letters(&shared.names, &stream, retention));
     let session = shared.consuming.session(deadline).await?;
-    declare(&session, &all, deadline).await.map_err(|fault| fault.at("dead letters"))
+    declare(&session, &shared.names, &all, deadline).await.map_err(|fault| fault.at("dead letters"))
 }

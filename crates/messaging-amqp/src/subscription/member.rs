@@ -12,7 +12,7 @@ use super::source::Source;
 use crate::connection::{Link, Session};
 use crate::driver::Shared;
 use crate::error::{Fault, Refusal};
-use crate::topology::{self, current_value};
+use crate::topology::{self, Names, current_value};
 
 /// How long declaring and consuming everything may take.
 const OPENING: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ impl Member {
         let session = link.session(patience).await?;
         let deadline = Instant::now() + OPENING;
         let places = self.source.places(&self.shared.names, &self.shared.topology());
-        let declared = declare(&session, &places.declarations, deadline).await;
+        let declared = declare(&session, &self.shared.names, &places.declarations, deadline).await;
         declared.map_err(|fault| self.refused(fault))?;
         let mut lines = Vec::with_capacity(places.queues.len());
         for (lane, queue) in (MAIN..).zip(places.queues) {
@@ -104,7 +104,7 @@ impl Member {
         let deadline = Instant::now() + OPENING;
         let session = self.shared.consuming.session(deadline).await?;
         let places = self.source.places(&self.shared.names, &self.shared.topology());
-        let declared = declare(&session, &places.declarations, deadline).await;
+        let declared = declare(&session, &self.shared.names, &places.declarations, deadline).await;
         declared.map_err(|fault| self.refused(fault))
     }
 
@@ -120,6 +120,7 @@ impl Member {
         let theirs = match &fault {
             Fault::Refused(refusal)
                 if refusal.code == Refusal::PRECONDITION_FAILED
+                    && refusal.text.contains("arg 'x-dead-letter-routing-key'")
                     && refusal.text.contains(&marker) =>
             {
                 current_value(&refusal.text)
@@ -153,9 +154,10 @@ fn fetched(source: &Source, prefetch: u32) -> u16 {
 /// Declares over a channel of its own, as a refusal closes it.
 pub(crate) async fn declare(
     session: &Session,
+    names: &Names,
     all: &[topology::Declaration],
     deadline: Instant,
 ) -> Result<(), Fault> {
     let (channel, _events) = session.channel(deadline).await?;
-    topology::declare(&channel, all, deadline).await
+    topology::declare(&channel, names, all, deadline).await
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::sizes::INITIAL_SIZE;
+
 /// One thing that is declared at the server. Declaring it again is harmless, unless it exists
 /// otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,9 +89,7 @@ impl Queue {
     pub(crate) fn quorum(name: impl Into<String>, copies: Option<u32>) -> Self {
         let queue = Self::durable(name).with("x-queue-type", Argument::Text("quorum".to_owned()));
         match copies {
-            Some(copies) => {
-                queue.with("x-quorum-initial-group-size", Argument::Number(copies.into()))
-            }
+            Some(copies) => queue.with(INITIAL_SIZE, Argument::Number(copies.into())),
             None => queue,
         }
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use messaging_core::duration::format_duration;
 use messaging_core::{GroupName, StreamName};
 
+use super::sizes::Sizes;
+
 /// Makes names, and knows what all declarations have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
@@ -15,11 +17,14 @@ pub(crate) struct Names {
     pub(super) durable: bool,
     /// On how many nodes a quorum queue is kept; the server decides unless set.
     pub(crate) copies: Option<u32>,
+    /// The queues that are kept otherwise.
+    pub(super) sizes: Arc<Sizes>,
 }
 
 impl Names {
     pub(crate) fn new(exchange: &str, prefix: &str, durable: bool, copies: Option<u32>) -> Self {
-        Self { exchange: exchange.into(), prefix: prefix.into(), durable, copies }
+        let (exchange, prefix) = (exchange.into(), prefix.into());
+        Self { exchange, prefix, durable, copies, sizes: Arc::default() }
     }
 
     /// The topic exchange that everything is published to.
