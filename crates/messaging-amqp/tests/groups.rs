@@ -52,6 +52,11 @@ impl Place {
         (builder.open().await.unwrap(), rabbit)
     }
 
+    async fn broker_with(&self, topology: &Topology) -> Broker {
+        let rabbit = Rabbit::connect(self.config.clone()).await.unwrap();
+        Broker::builder(rabbit).topology(topology.clone()).open().await.unwrap()
+    }
+
     /// A client that is not ours.
     async fn foreign(&self) -> (Connection, Channel) {
         let node = &self.config.nodes[0];
@@ -175,16 +180,12 @@ async fn a_group_of_the_topology_with_priorities_gets_more_urgent_messages_first
     let mut config = GroupConfig::new(group.parse().unwrap(), Patterns::new(["tasks.#"]).unwrap());
     config.priority = true;
     let topology = Topology::default().group(config);
-    let open = async || {
-        let rabbit = Rabbit::connect(place.config.clone()).await.unwrap();
-        Broker::builder(rabbit).topology(topology.clone()).open().await.unwrap()
-    };
     let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap().priority();
     // It has its queue from now on, and nobody who takes from it.
-    let first = open().await;
+    let first = place.broker_with(&topology).await;
     drop(first.subscribe::<Bytes>(spec.clone()).await.unwrap());
     first.close().await.unwrap();
-    let broker = open().await;
+    let broker = place.broker_with(&topology).await;
     for (priority, subject) in [(0, "tasks.a"), (9, "tasks.b"), (5, "tasks.c"), (9, "tasks.d")] {
         broker.publish_message(message(subject).with_priority(priority)).await.unwrap();
     }
@@ -295,4 +296,38 @@ async fn a_dead_letter_whose_routing_key_is_no_subject_outlives_being_looked_at(
     broker.close().await.unwrap();
     let kept = channel.basic_get(BasicGetArguments::new(&format!("{prefix}.dlq.tasks"))).await;
     assert_eq!(kept.unwrap().unwrap().2, b"kept");
+}
+
+#[tokio::test]
+#[ignore = "needs a broker; cargo xtask test starts one"]
+async fn a_foreign_sender_cannot_steer_attempts_of_a_group_by_priority() {
+    let place = Place::find();
+    let group = place.group("urgent");
+    let mut config = GroupConfig::new(group.parse().unwrap(), Patterns::new(["tasks.#"]).unwrap());
+    config.priority = true;
+    let topology = Topology::default().group(config);
+    let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap().priority();
+    // It has its queue from now on, and nobody who takes from it.
+    let first = place.broker_with(&topology).await;
+    drop(first.subscribe::<Bytes>(spec.clone()).await.unwrap());
+    first.close().await.unwrap();
+    let (connection, channel) = place.foreign().await;
+    let mut headers = FieldTable::new();
+    headers.insert("x-delivery-count".try_into().unwrap(), FieldValue::l(50));
+    let mut properties = BasicProperties::default();
+    properties.with_headers(headers);
+    let route = BasicPublishArguments::new(&place.exchange, "tasks.x");
+    channel.basic_publish(properties, b"forged".to_vec(), route).await.unwrap();
+    let taken = async {
+        while channel.basic_get(BasicGetArguments::new(&group)).await.unwrap().is_none() {}
+    };
+    timeout(Duration::from_secs(20), taken).await.unwrap();
+    // The message returns with the mark of one that was handed out before.
+    connection.close().await.unwrap();
+    let broker = place.broker_with(&topology).await;
+    let mut consumer = broker.subscribe::<Bytes>(spec).await.unwrap();
+    let delivery = next(&mut consumer).await;
+    assert_eq!((&delivery[..], delivery.attempt()), (&b"forged"[..], 2));
+    delivery.ack_confirmed().await.unwrap();
+    broker.close().await.unwrap();
 }

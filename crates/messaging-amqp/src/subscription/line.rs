@@ -97,9 +97,13 @@ impl Line {
         let trust = if is_ours { Trust::Ours } else { Trust::Others };
         let properties = basic_properties.unwrap_or_default();
         let inbound = wire::incoming(subject, &properties, content.unwrap_or_default(), trust);
-        // On 3.x the server believes a sender who writes its headers; the flag is its own.
+        // On 3.x the server believes a sender who writes its headers; the flag is its own, and so is
+        // the count of a quorum queue with it. A classic queue counts nothing.
         let returns = match deliver.redelivered() {
-            true => u32::try_from(inbound.delivery_count).unwrap_or(u32::MAX).max(1),
+            true if member.source.is_quorum(self.lane) => {
+                u32::try_from(inbound.delivery_count).unwrap_or(u32::MAX).max(1)
+            }
+            true => 1,
             false => 0,
         };
         let message = is_wanted.then(|| Arc::new(inbound.message));
