@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use messaging_core::driver::{Admin, Health, Lag, Plan, Target};
 use messaging_core::{GroupName, Result, Topology};
 
+pub(crate) use self::found::patiently;
 pub(crate) use self::spec::{create_places, retry_topic};
 use crate::NAME;
 use crate::driver::Kafka;

@@ -275,14 +275,8 @@ impl KafkaConfig {
             let accepted = "at most a third of KAFKA_SESSION_TIMEOUT_MS";
             return Err(invalid("KAFKA_HEARTBEAT_INTERVAL_MS", reason, accepted));
         }
-        if let Some(login) = &self.login
-            && login.mechanism == Mechanism::Plain
-            && self.tls.is_none()
-            && !self.servers.iter().all(Address::is_local)
-        {
-            let reason = "PLAIN would send the password readable over the network";
-            let accepted = "PLAIN with KAFKA_TLS=true, or SCRAM-SHA-256, SCRAM-SHA-512";
-            return Err(invalid("KAFKA_SASL_MECHANISM", reason, accepted));
+        if let (Some(login), None) = (&self.login, &self.tls) {
+            self.servers.iter().try_for_each(|address| login.check_readable_at(address))?;
         }
         Ok(())
     }
@@ -290,6 +284,19 @@ impl KafkaConfig {
     /// Where the cluster is, without secrets.
     pub(crate) fn address(&self) -> String {
         self.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Login {
+    /// Whether it may go to this address without TLS.
+    pub(crate) fn check_readable_at(&self, address: &Address) -> Result<()> {
+        if self.mechanism != Mechanism::Plain || address.is_local() {
+            return Ok(());
+        }
+        let reason =
+            format!("PLAIN would send the password readable over the network to {address}");
+        let accepted = "PLAIN with KAFKA_TLS=true, or SCRAM-SHA-256, SCRAM-SHA-512";
+        Err(invalid("KAFKA_SASL_MECHANISM", &reason, accepted))
     }
 }
 

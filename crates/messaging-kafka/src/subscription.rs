@@ -114,6 +114,10 @@ async fn join(
     known: Partitions,
     notices: tokio::sync::mpsc::Receiver<member::Notice>,
 ) -> Result<()> {
+    let first = match member.source.start {
+        Start::Earliest => Partitions::new(),
+        _ => places::new_to(&member.shared.cluster, &group, &known).await?,
+    };
     let config = &member.shared.config;
     let patterns = member.source.patterns.iter().map(ToString::to_string).collect();
     let settings = Settings {
@@ -129,7 +133,7 @@ async fn join(
     let instance = settings.instance.clone();
     let (ready, joined) = oneshot::channel();
     let tasks = &member.shared.subscriptions;
-    tasks.spawn(keeper::run(Arc::clone(member), settings, known, notices, ready));
+    tasks.spawn(keeper::run(Arc::clone(member), settings, (known, first), notices, ready));
     tasks.spawn(committer::run(Arc::clone(member), group, instance));
     tasks.spawn(fetcher::run(Arc::clone(member)));
     tasks.spawn(copier::run(Arc::clone(member)));

@@ -28,7 +28,7 @@ const AT_ONCE: usize = 16;
 const NOT_FOUND: i16 = 69;
 
 /// Asks again while the answer may pass.
-pub(super) async fn patiently<T, F>(cluster: &Cluster, ask: impl Fn() -> F) -> Result<T>
+pub(crate) async fn patiently<T, F>(cluster: &Cluster, ask: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {

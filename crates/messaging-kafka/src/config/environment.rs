@@ -27,6 +27,12 @@ pub(super) fn read(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Kafka
             return Err(invalid(name, "it has no meaning here", accepted));
         }
     }
+    only(
+        &get,
+        "KAFKA_ENABLED",
+        &["true"],
+        "this backend can't be chosen and switched off at once",
+    )?;
     only(&get, "KAFKA_REQUIRED_ACKS", &["all", "-1"], "a publish waits for all in-sync replicas")?;
     let reason = "what is settled is always committed, and nothing else";
     only(&get, "KAFKA_AUTO_COMMIT", &["true"], reason)?;
@@ -234,6 +240,7 @@ mod tests {
             ("KAFKA_BROKER", "a"),
             ("KAFKA_REQUIRED_ACKS", "1"),
             ("KAFKA_AUTO_COMMIT", "false"),
+            ("KAFKA_ENABLED", "false"),
             ("KAFKA_ASYNC", "true"),
             ("KAFKA_GROUP_ID", "helixagent-group"),
             ("KAFKA_CONSUMER_GROUP", "g"),

@@ -112,6 +112,10 @@ impl Connector {
     }
 
     async fn connect_by(&self, address: &Address, deadline: Instant) -> Result<Connection> {
+        // Brokers are also at addresses that only the cluster knows.
+        if let (Some(login), None) = (&self.login, &self.tls) {
+            login.check_readable_at(address)?;
+        }
         let opening = TcpStream::connect((address.host.as_str(), address.port));
         let socket = timeout_at(deadline, opening)
             .await

@@ -48,6 +48,18 @@ impl Progress {
     /// The metadata of a commit at [`Progress::base`]. What does not fit is cut, the highest first:
     /// it will be handed out again, never skipped.
     pub(crate) fn encode(&self) -> String {
+        let (bytes, _) = self.encoded();
+        let mut text = PREFIX.to_owned();
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+        text
+    }
+
+    /// From where on everything counts as unsettled for whoever reads what [`Progress::encode`] wrote.
+    pub(crate) fn stored_cut(&self) -> i64 {
+        self.encoded().1
+    }
+
+    fn encoded(&self) -> (Vec<u8>, i64) {
         let mut head = Vec::with_capacity(64);
         put_unsigned(&mut head, self.base.cast_unsigned());
         put_unsigned(&mut head, self.patterns);
@@ -72,9 +84,7 @@ impl Progress {
         put_unsigned(&mut head, count);
         head.append(&mut body);
         put_unsigned(&mut head, self.delta(cut));
-        let mut text = PREFIX.to_owned();
-        URL_SAFE_NO_PAD.encode_string(head, &mut text);
-        text
+        (head, cut)
     }
 
     /// As [`Progress::encode`], and the patterns behind it where they fit.
@@ -201,6 +211,7 @@ mod tests {
             prop_assert_eq!(&read.open[..], &progress.open[..kept]);
             let expected = progress.open.get(kept).map_or(progress.cut, |open| open.offset);
             prop_assert_eq!(read.cut, expected);
+            prop_assert_eq!(read.cut, progress.stored_cut());
             prop_assert!(kept >= progress.open.len().min(500), "{kept} gaps kept");
         }
 

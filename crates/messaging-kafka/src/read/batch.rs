@@ -39,19 +39,32 @@ impl Batch {
     }
 }
 
-/// Walks the batches of an answer of one partition. It ends at the end, or where the answer was cut,
-/// as the broker cuts the last batch when an answer is full.
+/// Walks the batches of an answer of one partition. It ends at the end, where the answer was cut, as the
+/// broker cuts the last batch when an answer is full, or when so much has come out that the rest has to
+/// be fetched again.
 #[derive(Debug)]
 pub(crate) struct Batches {
     rest: Bytes,
     aborted: Aborted,
     /// The most bytes that one batch may have once it is decompressed.
     cap: usize,
+    /// About how many bytes may still come out of the answer.
+    room: usize,
 }
 
 impl Batches {
     pub(crate) const fn new(answer: Bytes, aborted: Aborted, cap: usize) -> Self {
-        Self { rest: answer, aborted, cap }
+        Self { rest: answer, aborted, cap, room: usize::MAX }
+    }
+
+    /// Sets about how many bytes may come out of the answer; the batch that exceeds it is the last.
+    pub(crate) fn with_room(self, room: usize) -> Self {
+        Self { room, ..self }
+    }
+
+    /// How many bytes may still come out.
+    pub(crate) const fn room(&self) -> usize {
+        self.room
     }
 }
 
@@ -59,6 +72,9 @@ impl Iterator for Batches {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
+        if self.room == 0 {
+            return None;
+        }
         let base = long(&self.rest, 0)?;
         let length = int(&self.rest, 8)?;
         let bad =
@@ -101,6 +117,7 @@ impl Iterator for Batches {
             Ok(body) => body,
             Err(reason) => return bad(next, &reason),
         };
+        self.room = self.room.saturating_sub(body.len());
         let count = usize::try_from(header.count).ok();
         let Some(mut records) = count.and_then(|count| Records::new(body, count)) else {
             return bad(next, "a batch claims more records than it can hold");

@@ -129,7 +129,7 @@ impl Range {
         let Some(records) = data.records else { return page };
         let aborted = data.aborted_transactions.unwrap_or_default();
         let aborted = aborted.iter().map(|one| (one.producer_id.0, one.first_offset));
-        for batch in Batches::new(records, Aborted::new(aborted), BATCH) {
+        for batch in Batches::new(records, Aborted::new(aborted), BATCH).with_room(BATCH) {
             let next = batch.next();
             match batch {
                 Batch::Records { records, .. } => {

@@ -1,6 +1,6 @@
 //! Copies for retries and dead letters, each written before its original counts as settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,8 +21,11 @@ use crate::admin::retry_topic;
 use crate::error::{from_code, unexpected};
 use crate::write::records;
 
-/// The most copies of one request.
+/// The most copies of one request, and about the most bytes, for what a topic of ours takes.
 const BATCH: usize = 256;
+const BYTES: usize = 1 << 20;
+/// About the most bytes that a record has beside its message.
+const BESIDE: usize = 1_024;
 const TOO_LARGE: [i16; 2] = [10, 18];
 
 /// Writes copies until nothing of the subscription is left. A copy whose fate is not known is written
@@ -30,6 +33,8 @@ const TOO_LARGE: [i16; 2] = [10, 18];
 pub(super) async fn run(member: Arc<Member>) {
     let mut waiting: Vec<Copying> = Vec::new();
     let mut backoff = Backoff::default();
+    // One line in the log stands for all tries until everything is written.
+    let mut waits = false;
     loop {
         waiting.extend(member.desk.take_copies());
         if waiting.is_empty() {
@@ -52,24 +57,34 @@ pub(super) async fn run(member: Arc<Member>) {
                 Err(error) => member.desk.not_copied(copy, error),
             }
         }
-        for (topic, mut copies) in targets {
-            while !copies.is_empty() {
-                let rest = copies.split_off(copies.len().min(BATCH));
-                match write(&member, &topic, &copies).await {
-                    Ok(()) => copies.drain(..).for_each(|copy| member.desk.copied(copy)),
-                    Err(Failed::Refused(error)) if copies.len() == 1 => {
+        for (topic, copies) in targets {
+            let mut parts = in_parts(copies);
+            while let Some(mut part) = parts.pop_front() {
+                match write(&member, &topic, &part).await {
+                    Ok(()) => part.into_iter().for_each(|copy| member.desk.copied(copy)),
+                    // One of them is, or all are together.
+                    Err(Failed::Refused(_)) if part.len() > 1 => {
+                        let rest = part.split_off(part.len() / 2);
+                        parts.push_front(rest);
+                        parts.push_front(part);
+                    }
+                    Err(Failed::Refused(error)) => {
                         let text = error.to_string();
                         let again = || Error::new(error.kind().clone(), text.clone());
-                        copies.drain(..).for_each(|copy| member.desk.not_copied(copy, again()));
+                        part.into_iter().for_each(|copy| member.desk.not_copied(copy, again()));
                     }
-                    // One of them may be refused, or nobody answers: again, each alone or all later.
-                    Err(Failed::Refused(_)) => waiting.append(&mut copies),
-                    Err(Failed::Unknown) => waiting.append(&mut copies),
+                    Err(Failed::Unknown(error)) => {
+                        if !waits {
+                            tracing::warn!(%topic, %error, "retries and dead letters wait");
+                        }
+                        waits = true;
+                        waiting.append(&mut part);
+                    }
                 }
-                copies = rest;
             }
         }
         if waiting.is_empty() {
+            waits = false;
             backoff.reset();
             continue;
         }
@@ -81,6 +96,24 @@ pub(super) async fn run(member: Arc<Member>) {
         // A newer view may know who leads the topic.
         drop(member.shared.cluster.refresh().await);
     }
+}
+
+/// What is written at once.
+fn in_parts(copies: Vec<Copying>) -> VecDeque<Vec<Copying>> {
+    let mut parts: VecDeque<Vec<Copying>> = VecDeque::new();
+    let mut bytes = 0;
+    for copy in copies {
+        let more = copy.original.message.bytes() + BESIDE;
+        match parts.back_mut().filter(|part| part.len() < BATCH && bytes + more <= BYTES) {
+            Some(part) => part.push(copy),
+            None => {
+                bytes = 0;
+                parts.push_back(vec![copy]);
+            }
+        }
+        bytes += more;
+    }
+    parts
 }
 
 /// Where a copy goes.
@@ -132,8 +165,8 @@ fn content(member: &Member, copy: &Copying) -> Message {
 enum Failed {
     /// Nothing was written, nor will it be.
     Refused(Error),
-    /// It may have been written; it is written again.
-    Unknown,
+    /// It may have been written, or can't be now; it is written again.
+    Unknown(Error),
 }
 
 async fn write(member: &Member, topic: &str, copies: &[Copying]) -> Result<(), Failed> {
@@ -145,7 +178,8 @@ async fn write(member: &Member, topic: &str, copies: &[Copying]) -> Result<(), F
     match produce(member, topic, batch).await {
         Ok(0) => Ok(()),
         Ok(code) if TOO_LARGE.contains(&code) => Err(Failed::Refused(from_code(code, topic))),
-        Ok(_) | Err(_) => Err(Failed::Unknown),
+        Ok(code) => Err(Failed::Unknown(from_code(code, topic))),
+        Err(error) => Err(Failed::Unknown(error)),
     }
 }
 

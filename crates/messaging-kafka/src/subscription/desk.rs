@@ -11,8 +11,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use messaging_core::driver::{Arrivals, Event, Incoming, Settled, Token};
-use messaging_core::{Confirm, Error, Patterns, Position};
+use messaging_core::driver::{Arrivals, Event, Incoming, Token};
+use messaging_core::{Error, Patterns, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::group::Partition;
 use crate::read::record::Records;
 
 pub(super) use self::commits::Commit;
+use self::commits::Confirming;
 pub(super) use self::settling::{Copying, Purpose};
 
 /// How many bytes may be fetched and not handed out, over all partitions.
@@ -71,7 +72,7 @@ struct State {
     in_hand: usize,
     bytes: usize,
     settlements: u64,
-    confirms: Vec<(u32, u32, Confirm<Settled>)>,
+    confirms: Vec<Confirming>,
     copies: Vec<Copying>,
     /// Until when what we hold is surely ours, where a group decides that.
     until: Option<Instant>,
@@ -203,7 +204,7 @@ impl Desk {
     /// Takes what may go out now; whether fewer bytes wait than before, so that more can be fetched.
     fn fill(&self, state: &mut State, now: Instant, batch: &mut Arrivals) -> bool {
         let mut freed = false;
-        let most_held = 3 * self.prefetch + 1_024;
+        let most_kept = 3 * self.prefetch + 1_024;
         let lanes = state.lanes.len();
         let most = HAND_OVER.min(self.prefetch.saturating_sub(state.in_hand));
         for at in 0..lanes {
@@ -211,7 +212,7 @@ impl Desk {
             let Some(lane) = state.lanes.get_mut(number) else { break };
             let waiting = lane.waiting();
             while batch.len() < most && state.bytes < self.prefetch_bytes {
-                let Some(mut fetched) = lane.next(now, most_held) else {
+                let Some(mut fetched) = lane.next(now, most_kept) else {
                     match lane.read(&mut state.reader) {
                         true => continue,
                         false => break,

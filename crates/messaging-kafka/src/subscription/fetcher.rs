@@ -14,17 +14,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::desk::Wanted;
-use super::member::Member;
+use super::member::{DENIED, Member};
 use super::places::{EARLIEST, LATEST, offset_at};
 use crate::cluster::BrokerId;
 use crate::connection::Connection;
+use crate::error::from_code;
 use crate::read::aborted::Aborted;
 use crate::read::batch::{Batch, Batches};
 
 /// The most bytes of an answer, and of one partition in it. A batch that is larger comes alone.
 const ANSWER: i32 = 16 << 20;
 const PARTITION: i32 = 1 << 20;
-/// The most bytes that one batch may have once it is decompressed.
+/// The most bytes that one batch may have once it is decompressed, and about the most of an answer.
 const BATCH: usize = 64 << 20;
 /// How long a fetch waits at the broker while there are partitions that it does not ask for: they may
 /// have room again soon.
@@ -204,7 +205,7 @@ impl Source {
         let deadline = self.member.shared.cluster.deadline() + wait;
         let answer = connection.call(&request(wanted, wait), deadline).await?;
         if answer.error_code != 0 {
-            return Err(crate::error::from_code(answer.error_code, "fetch"));
+            return Err(from_code(answer.error_code, "fetch"));
         }
         if std::mem::take(&mut self.broken) {
             self.member.desk.tell(Event::Reconnected);
@@ -221,13 +222,15 @@ impl Source {
             .iter()
             .map(|one| ((&*one.place.partition.topic, one.place.partition.number), one))
             .collect();
+        let mut room = BATCH;
         for topic in answer.responses {
             for data in topic.partitions {
                 let place = (&*topic.topic.0, data.partition_index);
                 let Some(wanted) = by_place.get(&place) else { continue };
                 match data.error_code {
-                    0 => self.read(wanted, data),
+                    0 => self.read(wanted, data, &mut room),
                     OUT_OF_RANGE => self.out_of_range(wanted).await,
+                    DENIED => self.member.refuse(from_code(DENIED, place.0)),
                     // Somebody else leads it by now, or will soon.
                     _ => self.moved.push(wanted.lane),
                 }
@@ -235,13 +238,14 @@ impl Source {
         }
     }
 
-    fn read(&mut self, wanted: &Wanted, data: PartitionData) {
+    fn read(&mut self, wanted: &Wanted, data: PartitionData, room: &mut usize) {
         let Some(records) = data.records.filter(|records| !records.is_empty()) else { return };
         let aborted = data.aborted_transactions.unwrap_or_default();
         let aborted = aborted.iter().map(|one| (one.producer_id.0, one.first_offset));
         let mut read = Vec::new();
         let mut next = wanted.offset;
-        for batch in Batches::new(records, Aborted::new(aborted), BATCH) {
+        let mut batches = Batches::new(records, Aborted::new(aborted), BATCH).with_room(*room);
+        for batch in &mut batches {
             let end = batch.next();
             match batch {
                 Batch::Records { records, .. } => read.push(records),
@@ -257,6 +261,7 @@ impl Source {
             }
             next = next.max(end);
         }
+        *room = batches.room();
         if next > wanted.offset {
             self.member.desk.fetched(wanted, read, next);
         }

@@ -45,7 +45,8 @@ struct Keeper {
     member: Arc<Member>,
     machine: Machine,
     requests: Requests,
-    /// What there was when we came: partitions that are found later are read from their beginning.
+    /// What there was when we came and is new to the group: what is found later, by us or by it, is read
+    /// from its beginning.
     first: Arc<Partitions>,
     work: FuturesUnordered<Work>,
     /// Told once the first assignment is open, or what kept us out.
@@ -66,7 +67,7 @@ struct Keeper {
 pub(super) async fn run(
     member: Arc<Member>,
     settings: Settings,
-    known: Partitions,
+    (known, first): (Partitions, Partitions),
     mut notices: mpsc::Receiver<Notice>,
     ready: oneshot::Sender<Result<()>>,
 ) {
@@ -75,7 +76,7 @@ pub(super) async fn run(
         machine: Machine::new(settings, Instant::now()),
         member: Arc::clone(&member),
         requests,
-        first: Arc::new(known.clone()),
+        first: Arc::new(first),
         work: FuturesUnordered::new(),
         ready: Some(ready),
         opening: 0,

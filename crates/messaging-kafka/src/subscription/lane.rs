@@ -4,7 +4,7 @@ mod limit;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -46,6 +46,17 @@ pub(super) enum State {
     Revoked,
 }
 
+/// The most bytes of one partition that may be kept unsettled in nobody's hands.
+const KEPT: usize = 16 << 20;
+
+/// What is unsettled and in nobody's hands: it waits to come again, behind another one of its key, or
+/// until its copy is written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    messages: usize,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) place: Place,
@@ -64,8 +75,8 @@ pub(super) struct Lane {
     /// Of which topic it is read, among those of the same name; 0 while that is not known.
     pub(super) topic: u128,
     pub(super) in_hand: usize,
-    /// Offsets whose copies are on their way.
-    pub(super) copying: BTreeSet<i64>,
+    /// Offsets whose copies are on their way, with the bytes of each.
+    copying: BTreeMap<i64, usize>,
     /// Nothing at or above it goes out before a commit with a higher one was answered.
     pub(super) limit: i64,
     /// Whether a commit would say more than the last one did.
@@ -80,7 +91,7 @@ pub(super) struct Lane {
     again: BTreeMap<(Instant, i64), Fetched>,
     /// The keys of which a message is out, with those that wait behind it; in an ordered group.
     keys: Option<HashMap<Bytes, VecDeque<Fetched>>>,
-    held: usize,
+    kept: Kept,
     /// Stands for at once in [`Lane::again`].
     opened: Instant,
 }
@@ -100,7 +111,7 @@ impl Lane {
             read_at: 0,
             topic: 0,
             in_hand: 0,
-            copying: BTreeSet::new(),
+            copying: BTreeMap::new(),
             limit: i64::MIN,
             dirty: false,
             ended: false,
@@ -108,7 +119,7 @@ impl Lane {
             trial: None,
             again: BTreeMap::new(),
             keys: ordered.then(HashMap::new),
-            held: 0,
+            kept: Kept::default(),
             opened: Instant::now(),
         }
     }
@@ -139,13 +150,14 @@ impl Lane {
         if let Some(keys) = &mut self.keys {
             keys.clear();
         }
-        self.held = 0;
+        self.kept = Kept::default();
+        self.copying.values().for_each(|bytes| self.kept.add(*bytes));
     }
 
     fn forget(&mut self) {
+        self.copying.clear();
         self.forget_fetched();
         self.in_hand = 0;
-        self.copying.clear();
         self.trial = None;
         self.ended = false;
         self.topic = 0;
@@ -230,19 +242,23 @@ impl Lane {
         }
     }
 
-    /// The message that goes out next, unsettled in the ledger from now on.
-    pub(super) fn next(&mut self, now: Instant, most_held: usize) -> Option<Fetched> {
+    /// The message that goes out next, unsettled in the ledger from now on. Nothing new does while so
+    /// many are kept.
+    pub(super) fn next(&mut self, now: Instant, most_kept: usize) -> Option<Fetched> {
         let blocked = self.trial.is_some() && self.in_hand > 0;
         if self.state != State::Open || blocked {
             return None;
         }
         if self.again.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
-            return self.again.pop_first().map(|(_, fetched)| fetched);
+            let (_, fetched) = self.again.pop_first()?;
+            self.kept.remove(fetched.message.bytes());
+            return Some(fetched);
         }
         loop {
             let front = self.ready.front()?;
             let early = front.not_before.is_some_and(|at| at > now);
-            if early || front.offset >= self.limit || self.held > most_held {
+            let full = self.kept.messages > most_kept || self.kept.bytes > KEPT;
+            if early || front.offset >= self.limit || full {
                 return None;
             }
             let fetched = self.ready.pop_front()?;
@@ -252,8 +268,8 @@ impl Lane {
             let Some(key) = fetched.message.key.clone() else { return Some(fetched) };
             match keys.get_mut(&key) {
                 Some(behind) => {
+                    self.kept.add(fetched.message.bytes());
                     behind.push_back(fetched);
-                    self.held += 1;
                 }
                 None => {
                     keys.insert(key, VecDeque::new());
@@ -281,25 +297,37 @@ impl Lane {
         self.ledger.set_attempt(fetched.offset, attempt);
         let at = after.map_or(self.opened, |after| Instant::now() + after);
         if self.state == State::Open {
+            self.kept.add(fetched.message.bytes());
             self.again.insert((at, fetched.offset), fetched);
         }
         self.dirty = true;
+    }
+
+    /// A copy of it is on its way.
+    pub(super) fn copy(&mut self, fetched: &Fetched) {
+        let bytes = fetched.message.bytes();
+        self.kept.add(bytes);
+        self.copying.insert(fetched.offset, bytes);
+    }
+
+    /// The copy was written, or can't be.
+    pub(super) fn copy_ended(&mut self, offset: i64) {
+        if let Some(bytes) = self.copying.remove(&offset) {
+            self.kept.remove(bytes);
+        }
     }
 
     /// An offset needs nothing more.
     pub(super) fn settle(&mut self, offset: i64, key: Option<&Bytes>) -> bool {
         let known = self.ledger.settle(offset);
         self.dirty |= known;
-        self.copying.remove(&offset);
+        self.copy_ended(offset);
         if self.trial == Some(offset) {
             self.trial = None;
         }
         if let (Some(keys), Some(key)) = (&mut self.keys, key) {
             match keys.get_mut(key).map(VecDeque::pop_front) {
-                Some(Some(next)) => {
-                    self.held -= 1;
-                    self.again.insert((self.opened, next.offset), next);
-                }
+                Some(Some(next)) => drop(self.again.insert((self.opened, next.offset), next)),
                 Some(None) => drop(keys.remove(key)),
                 None => {}
             }
@@ -321,7 +349,7 @@ impl Lane {
     pub(super) fn go_on(&mut self) {
         let mut progress = self.ledger.progress(0, None, usize::MAX);
         progress.open.retain(|open| {
-            !self.copying.contains(&open.offset) && !self.ledger.is_in_hand(open.offset)
+            !self.copying.contains_key(&open.offset) && !self.ledger.is_in_hand(open.offset)
         });
         self.expected = progress.open.iter().map(|open| open.offset).collect();
         self.read_at = self.expected.front().copied().unwrap_or(progress.cut);
@@ -337,5 +365,17 @@ impl Lane {
         if self.limit != i64::MAX {
             self.limit = i64::MIN;
         }
+    }
+}
+
+impl Kept {
+    const fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    const fn remove(&mut self, bytes: usize) {
+        self.messages -= 1;
+        self.bytes -= bytes;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use messaging_core::duration::format_duration;
-use messaging_core::{GroupName, Patterns, Result, Start, StreamName, Topology};
+use messaging_core::{Error, GroupName, Patterns, Result, Start, StreamName, Topology};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,11 @@ use super::desk::Desk;
 use super::place::{Content, Place};
 use crate::admin::retry_topic;
 use crate::driver::Shared;
+use crate::error::from_code;
 use crate::group::{Partition, Partitions};
+
+/// Kafka's code for a topic that is not for us.
+pub(super) const DENIED: i16 = 29;
 
 /// What a subscription reads, and as whom.
 #[derive(Debug)]
@@ -99,6 +103,12 @@ impl Member {
         (Arc::new(member), queue)
     }
 
+    /// The subscription can't go on.
+    pub(super) fn refuse(&self, error: Error) {
+        self.desk.fail(error);
+        self.leave();
+    }
+
     /// Nobody takes messages any more.
     pub(crate) fn leave(&self) {
         self.desk.leave();
@@ -134,11 +144,15 @@ impl Member {
     /// Every partition of what is read now. A topic that is not there now has none.
     ///
     /// # Errors
-    /// Those of the brokers; of the topology, if it no longer has a stream that is named.
+    /// Those of the brokers; [`Denied`](messaging_core::ErrorKind::Denied) for a topic that is not for
+    /// us; of the topology, if it no longer has a stream that is named.
     pub(super) async fn discover(&self) -> Result<Partitions> {
         let topics = self.source.topics(&self.shared, &self.shared.topology())?;
         let names: Vec<&str> = topics.keys().map(String::as_str).collect();
         let found = self.shared.cluster.metadata(Some(&names)).await?;
+        if let Some(denied) = found.iter().find(|topic| topic.error == DENIED) {
+            return Err(from_code(DENIED, &denied.name));
+        }
         self.desk.doubt(&found.iter().map(|topic| (topic.name.as_str(), topic.id)).collect());
         let mut partitions = Partitions::new();
         for topic in &found {

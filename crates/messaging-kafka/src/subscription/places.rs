@@ -1,6 +1,6 @@
 //! Where reading begins: what a group has committed, and what a partition keeps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,9 +14,10 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use messaging_core::{Error, ErrorKind, Result, Start};
 
+use crate::admin::patiently;
 use crate::cluster::Cluster;
 use crate::error::from_code;
-use crate::group::Partition;
+use crate::group::{Partition, Partitions};
 
 /// What `ListOffsets` calls the end and the beginning of a partition.
 pub(crate) const LATEST: i64 = -1;
@@ -54,6 +55,22 @@ pub(crate) async fn all_committed(
     group: &str,
 ) -> Result<BTreeMap<Partition, Committed>> {
     ask(cluster, group, None).await
+}
+
+/// Those of these partitions in whose topic a group has no place at all. In another topic, one without
+/// a place is younger than the group (G8), or its place has expired.
+///
+/// # Errors
+/// As [`committed`].
+pub(super) async fn new_to(
+    cluster: &Cluster,
+    group: &str,
+    partitions: &Partitions,
+) -> Result<Partitions> {
+    let placed = patiently(cluster, || all_committed(cluster, group)).await?;
+    let known: BTreeSet<&str> = placed.keys().map(|partition| &*partition.topic).collect();
+    let new = partitions.iter().filter(|partition| !known.contains(&*partition.topic));
+    Ok(new.cloned().collect())
 }
 
 /// `None` asks for all.

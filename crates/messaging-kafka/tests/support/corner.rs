@@ -27,14 +27,21 @@ pub(crate) fn corner() -> Corner {
     Corner(config.with_prefix(&prefix).unwrap())
 }
 
+/// A stream of so many partitions.
+pub(crate) fn tasks(partitions: u32) -> Topology {
+    let tasks = StreamConfig::new("tasks".parse().unwrap(), StreamKind::Work);
+    Topology::new([tasks.partitions(NonZeroU32::new(partitions).unwrap())])
+        .tiers([Duration::from_secs(1), Duration::from_secs(2)])
+}
+
 impl Corner {
     pub(crate) async fn open(&self) -> Broker {
-        let partitions = NonZeroU32::new(4).unwrap();
-        let tasks = StreamConfig::new("tasks".parse().unwrap(), StreamKind::Work);
-        let topology = Topology::new([tasks.partitions(partitions)])
-            .tiers([Duration::from_secs(1), Duration::from_secs(2)]);
+        self.open_with(4).await
+    }
+
+    pub(crate) async fn open_with(&self, partitions: u32) -> Broker {
         let driver = Kafka::connect(self.0.clone()).await.unwrap();
-        Broker::builder(driver).topology(topology).open().await.unwrap()
+        Broker::builder(driver).topology(tasks(partitions)).open().await.unwrap()
     }
 
     pub(crate) fn group(&self) -> String {

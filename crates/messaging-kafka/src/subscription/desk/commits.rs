@@ -1,5 +1,7 @@
 //! What is committed, and what a commit allows.
 
+use std::collections::HashMap;
+
 use messaging_core::Confirm;
 use messaging_core::driver::Settled;
 
@@ -12,7 +14,18 @@ use crate::offsets::metadata::Progress;
 #[derive(Debug)]
 pub(in super::super) struct Commit {
     pub(in super::super) places: Vec<Committing>,
-    confirms: Vec<(u32, u32, Confirm<Settled>)>,
+    confirms: Vec<Confirming>,
+}
+
+/// Whoever waits until a settlement is committed.
+#[derive(Debug)]
+pub(super) struct Confirming {
+    pub(super) lane: u32,
+    pub(super) epoch: u32,
+    pub(super) offset: i64,
+    pub(super) confirm: Confirm<Settled>,
+    /// Whether the last commit had no room to say it: then it waits for another one.
+    pub(super) unsaid: bool,
 }
 
 #[derive(Debug)]
@@ -63,14 +76,21 @@ impl Desk {
             places.push(Committing { lane: number, epoch: lane.epoch, partition, progress });
         }
         state.settlements = 0;
-        let confirms = std::mem::take(&mut state.confirms);
+        let says = |lane| places.iter().any(|one: &Committing| one.lane == lane);
+        let confirms = state.confirms.extract_if(.., |one| !one.unsaid || says(one.lane)).collect();
         Commit { places, confirms }
     }
 
     /// A commit was answered; each of these partitions was refused.
     pub(in super::super) fn committed(&self, commit: Commit, refused: &[Partition]) {
         let mut state = self.lock();
-        let said: Vec<u32> = commit.places.iter().map(|one| one.lane).collect();
+        // Above the cut everything counts as unsettled.
+        let cut = |one: &Committing| match commit.confirms.is_empty() {
+            true => i64::MAX,
+            false => one.progress.stored_cut(),
+        };
+        let said: HashMap<u32, i64> =
+            commit.places.iter().map(|one| (one.lane, cut(one))).collect();
         for one in commit.places {
             let lane = state.lanes.get_mut(one.lane as usize);
             let Some(lane) = lane.filter(|lane| lane.epoch == one.epoch) else { continue };
@@ -81,19 +101,21 @@ impl Desk {
             lane.committed(one.progress.limit);
         }
         let (mut done, mut left) = (Vec::new(), Vec::new());
-        for (number, epoch, confirm) in commit.confirms {
-            let lane = state.lanes.get(number as usize);
+        for one in commit.confirms {
+            let lane = state.lanes.get(one.lane as usize);
             let refused = lane.is_some_and(|lane| refused.contains(&lane.place.partition));
-            let current = lane.is_some_and(|lane| lane.epoch == epoch);
+            let current = lane.is_some_and(|lane| lane.epoch == one.epoch);
+            let cut = said.get(&one.lane);
             // One whose partition had no room in the request waits for the next one.
-            let unsaid = !said.contains(&number) && lane.is_some_and(|lane| lane.dirty);
-            if current && (refused || unsaid) {
-                left.push((number, epoch, confirm));
+            let later = cut.is_none() && lane.is_some_and(|lane| lane.dirty);
+            let unsaid = !refused && cut.is_some_and(|cut| one.offset >= *cut);
+            if current && (refused || later || unsaid) {
+                left.push(Confirming { unsaid, ..one });
             } else {
-                done.push((current, confirm));
+                done.push((current, one.confirm));
             }
         }
-        let again = !left.is_empty();
+        let again = left.iter().any(|one| !one.unsaid);
         state.confirms.append(&mut left);
         state.wake();
         drop(state);
@@ -119,7 +141,7 @@ impl Desk {
     pub(in super::super) fn has_waiting_commit(&self) -> bool {
         let state = self.lock();
         let ends = state.phase != Phase::Open;
-        !state.confirms.is_empty()
+        state.confirms.iter().any(|one| !one.unsaid)
             || state.lanes.iter().any(|lane| {
                 let ours = matches!(lane.state, LaneState::Open | LaneState::Revoked);
                 let leaves = lane.state == LaneState::Revoked || ends;

@@ -139,15 +139,14 @@ impl Desk {
         }
         let lanes: Lanes = numbers.iter().copied().collect();
         state.copies.retain(|copy| !lanes.contains(copy.lane));
-        let stale = |confirm: &(u32, u32, _)| lanes.contains(confirm.0);
-        let stale: Vec<_> = state.confirms.extract_if(.., |confirm| stale(confirm)).collect();
+        let stale: Vec<_> = state.confirms.extract_if(.., |one| lanes.contains(one.lane)).collect();
         if !lanes.is_empty() {
             state.events.push_back(Event::Lost(lanes));
         }
         state.wake();
         drop(guard);
-        for (_, _, confirm) in stale {
-            confirm.resolve(Err(super::settling::stale()));
+        for one in stale {
+            one.confirm.resolve(Err(super::settling::stale()));
         }
         self.room.notify_waiters();
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use messaging_core::driver::{Settle, Settled, Settlement};
+use messaging_core::driver::{Settle, Settled, Settlement, Token};
 use messaging_core::{Confirm, Error, ErrorKind};
 
 use super::super::lane::{Fetched, State as LaneState};
 use super::super::place::Place;
+use super::commits::Confirming;
 use super::{Desk, Phase};
 
 /// How many settlements ask for a commit.
@@ -90,14 +91,16 @@ impl Desk {
             // The last one in hand of a partition that is asked back ends it.
             commits |= lane.state == LaneState::Revoked || state.phase != Phase::Open;
             if let Some(purpose) = purpose {
-                lane.copying.insert(offset);
+                lane.copy(&fetched);
                 let place = lane.place.clone();
                 let (lane, epoch, original) = (token.lane, token.epoch, fetched);
                 state.copies.push(Copying { lane, epoch, place, original, purpose, confirm });
                 copies = true;
             } else if let Some(confirm) = confirm {
                 if self.commits {
-                    state.confirms.push((token.lane, token.epoch, confirm));
+                    let Token { lane, epoch, .. } = token;
+                    let unsaid = false;
+                    state.confirms.push(Confirming { lane, epoch, offset, confirm, unsaid });
                     commits = true;
                 } else {
                     confirm.resolve(Ok(Settled::HandedOver));
@@ -141,7 +144,8 @@ impl Desk {
         lane.settle(offset, copy.original.message.key.as_ref());
         if let Some(confirm) = copy.confirm {
             if self.commits {
-                state.confirms.push((copy.lane, copy.epoch, confirm));
+                let Copying { lane, epoch, .. } = copy;
+                state.confirms.push(Confirming { lane, epoch, offset, confirm, unsaid: false });
                 self.commit.notify_one();
             } else {
                 confirm.resolve(Ok(Settled::Durable));
@@ -158,7 +162,7 @@ impl Desk {
         let mut state = self.lock();
         let lane = state.lanes.get_mut(copy.lane as usize);
         if let Some(lane) = lane.filter(|lane| lane.epoch == copy.epoch) {
-            lane.copying.remove(&copy.original.offset);
+            lane.copy_ended(copy.original.offset);
             let attempt = copy.original.attempt;
             lane.come_again(copy.original, attempt, Some(Duration::from_secs(1)));
         }

@@ -1,6 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures::task::noop_waker_ref;
+use messaging_core::driver::{Settle, Settlement};
 use messaging_core::{Message, Subject};
 
 use super::super::place::Content;
@@ -32,14 +33,21 @@ fn opened(desk: &Desk, place: Place) {
     }
 }
 
+/// The messages that there are now.
+fn hand_over(desk: &Desk) -> Vec<Token> {
+    match desk.poll(&Context::from_waker(noop_waker_ref())) {
+        Poll::Ready(Some(Ok(Event::Messages(all)))) => {
+            all.into_iter().map(|one| one.token).collect()
+        }
+        Poll::Ready(Some(Ok(_))) => hand_over(desk),
+        Poll::Ready(_) => panic!("the subscription ended"),
+        Poll::Pending => Vec::new(),
+    }
+}
+
 /// How many messages there are now.
 fn look(desk: &Desk) -> usize {
-    match desk.poll(&Context::from_waker(noop_waker_ref())) {
-        Poll::Ready(Some(Ok(Event::Messages(messages)))) => messages.into_iter().count(),
-        Poll::Ready(Some(Ok(_))) => look(desk),
-        Poll::Ready(_) => panic!("the subscription ended"),
-        Poll::Pending => 0,
-    }
+    hand_over(desk).len()
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,4 +107,25 @@ fn a_batch_that_is_used_up_makes_room_though_nothing_of_it_goes_out() {
     room.as_mut().enable();
     assert_eq!((look(&desk), desk.lock().lanes[0].waiting()), (0, 0));
     assert!(room.poll(&mut Context::from_waker(noop_waker_ref())).is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_retry_is_bounded_in_bytes() {
+    let desk = Desk::new(1, None, true, true, false, None);
+    opened(&desk, place());
+    let large = Arc::new(Message::new(Subject::from_static("tasks.x"), vec![0; 1 << 20]));
+    for offset in 0..100 {
+        let message = Arc::clone(&large);
+        desk.lock().lanes[0].add(Fetched { message, ..due_at(offset, Instant::now()) });
+    }
+    desk.lock().lanes[0].pass(100);
+    let after = Duration::from_secs(5);
+    let mut waiting = 0;
+    while let Some(token) = hand_over(&desk).pop() {
+        desk.settle_all([Settle::new(token, Settlement::Retry { after })].into_iter());
+        waiting += 1;
+    }
+    assert_eq!(waiting, 17);
+    tokio::time::advance(after).await;
+    assert_eq!(hand_over(&desk).len(), 1);
 }

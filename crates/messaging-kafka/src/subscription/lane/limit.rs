@@ -37,7 +37,7 @@ impl Lane {
         // What was read and is not ready any more is in the ledger, or needs no settling.
         self.ledger.pass(self.ready.front().map_or(self.read_at, |front| front.offset));
         // What is unsettled and was not handed out by us may wait for its raised attempt to be stored.
-        let out = self.ledger.last_in_hand().max(self.copying.last().copied());
+        let out = self.ledger.last_in_hand().max(self.copying.last_key_value().map(|(at, _)| *at));
         let out = out.map_or(i64::MIN, |at| at + 1);
         let limit = match self.state {
             State::Open => Some(self.next_limit().max(self.limit).max(out)),
