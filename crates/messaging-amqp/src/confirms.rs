@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::writer::Writer;
 use crate::connection::{Channel, Link};
 use crate::error::{Refusal, check_short, closed};
+use crate::wire::{Sender, fit};
 
 /// What became of a publish.
 #[derive(Debug)]
@@ -51,8 +52,8 @@ pub(crate) trait Publication: Send + 'static {
     /// what is known not to have reached the server. `false`: its outcome is reported; it is dropped.
     fn begin(&mut self, now: Instant) -> bool;
 
-    /// What goes onto the wire.
-    fn wire(&mut self) -> Result<Publish>;
+    /// What goes onto the wire, where no frame has more bytes than `frame_max`.
+    fn wire(&mut self, frame_max: usize) -> Result<Publish>;
 
     /// Whether it is the one with this id and routing key: a return names nothing else.
     fn is(&self, id: Option<&str>, routing_key: &str) -> bool;
@@ -105,7 +106,8 @@ impl<P: Publication> Publisher<P> {
         }
     }
 
-    /// Takes no more. What was handed over still goes out, as long as the link is open.
+    /// Takes no more. What was handed over still goes out, as long as the link is open; what has not
+    /// by the link's end fails.
     pub(crate) fn close(&self) {
         self.closed.cancel();
     }
@@ -163,10 +165,11 @@ impl Publication for Copy {
         false
     }
 
-    fn wire(&mut self) -> Result<Publish> {
+    fn wire(&mut self, frame_max: usize) -> Result<Publish> {
         let Publish { exchange, routing_key, mandatory, properties, body } = &self.publish;
         check_short("exchange", exchange)?;
         check_short("routing key", routing_key)?;
+        fit(properties, frame_max, Sender::Layer)?;
         Ok(Publish {
             exchange: exchange.clone(),
             routing_key: routing_key.clone(),

@@ -256,7 +256,8 @@ impl Driver for Rabbit {
             if ended.is_ok() && flushed {
                 return Ok(());
             }
-            let text = "the server did not answer everything within the grace time";
+            let text = "the server did not answer everything within the grace time: what had not been \
+                        sent by then has failed, and of the rest the outcome is unknown";
             Err(Error::new(ErrorKind::Timeout, text).at(NAME, "close"))
         }
         .boxed()

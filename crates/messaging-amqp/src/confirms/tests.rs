@@ -169,6 +169,53 @@ async fn a_server_that_does_not_read_is_seen_and_waited_for() {
     looking.close(Duration::from_secs(1)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker; cargo xtask test starts one"]
+async fn what_waits_out_a_stall_is_sent_after_closing_or_fails() {
+    let config = server();
+    let proxy = Proxy::start(&config).await;
+    let through = config.with_nodes(vec![proxy.address.clone()]);
+    let (link, channel, queue, looking) = stage(&through).await;
+    let far = Instant::now() + Duration::from_secs(60);
+    for round in 0..2 {
+        let publisher = Publisher::start(&link, nothing());
+        publisher.publish(to(&queue, 0, 4), far).await.unwrap();
+        proxy.set(Flow::Answers);
+        let session = link.session(soon()).await.unwrap();
+        let stuck = publisher.publish(to(&queue, 1, 4), far);
+        let seen = async {
+            while !session.is_blocked() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(15), seen).await.expect("the stall is not seen");
+        let waiting: Vec<_> = (2..600).map(|n| publisher.publish(to(&queue, n, 4), far)).collect();
+        if round == 0 {
+            assert!(!publisher.flush(Instant::now() + Duration::from_secs(1)).await);
+            proxy.set(Flow::Both);
+            assert!(publisher.flush(soon()).await);
+            assert!(matches!(stuck.await, Ok(Outcome::Confirmed)));
+            for outcome in waiting {
+                let outcome = outcome.await;
+                assert!(matches!(outcome, Ok(Outcome::Confirmed)), "{outcome:?}");
+            }
+            assert_eq!(drain(&channel, &queue).await, (0..600).collect::<Vec<_>>());
+        } else {
+            publisher.close();
+            link.close(Duration::from_secs(1)).await;
+            assert!(matches!(stuck.await, Ok(Outcome::Unknown(_))));
+            for outcome in waiting {
+                let outcome = outcome.await;
+                let failed = |error: &Error| *error.kind() == ErrorKind::Closed;
+                assert!(matches!(&outcome, Ok(Outcome::Failed(it)) if failed(it)), "{outcome:?}");
+            }
+        }
+    }
+    proxy.set(Flow::Both);
+    channel.delete_queue(&queue, soon()).await.unwrap();
+    looking.close(Duration::from_secs(1)).await;
+}
+
 #[test]
 fn a_body_over_the_servers_limit_is_named_and_what_follows_is_sent_again() {
     let books = Books::new();
@@ -213,7 +260,7 @@ impl Publication for Watching {
         true
     }
 
-    fn wire(&mut self) -> Result<Publish> {
+    fn wire(&mut self, _: usize) -> Result<Publish> {
         Ok(to("q", 0, 70_000))
     }
 

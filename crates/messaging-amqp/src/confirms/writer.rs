@@ -57,7 +57,9 @@ impl<P: Publication> Writer<P> {
             let deadline = Instant::now() + self.link.config().timeout;
             let session = match self.link.session(deadline).await {
                 Ok(session) => session,
-                Err(error) if *error.kind() == ErrorKind::Closed => return self.refuse(),
+                Err(error) if *error.kind() == ErrorKind::Closed => {
+                    return self.refuse().await;
+                }
                 Err(_) => {
                     self.forget_expired();
                     continue;
@@ -102,8 +104,14 @@ impl<P: Publication> Writer<P> {
                 self.waiting.extend(received);
                 !self.waiting.is_empty()
             }
-            () = self.closed.cancelled() => false,
-            () = self.link.closing() => false,
+            () = self.closed.cancelled() => {
+                self.take_last().await;
+                !self.waiting.is_empty()
+            }
+            () = self.link.closing() => {
+                self.refuse().await;
+                false
+            }
         }
     }
 
@@ -130,9 +138,16 @@ impl<P: Publication> Writer<P> {
         }
     }
 
-    fn refuse(&mut self) {
+    /// Takes what was added until now, with what is being added; nothing is any more.
+    async fn take_last(&mut self) {
         self.queue.close();
-        self.take_queued();
+        while let Some(next) = self.queue.recv().await {
+            self.waiting.push_back(next);
+        }
+    }
+
+    async fn refuse(&mut self) {
+        self.take_last().await;
         for publication in self.waiting.drain(..) {
             publication.finish(Outcome::Failed(closed("publish")));
         }
@@ -142,16 +157,21 @@ impl<P: Publication> Writer<P> {
     async fn hand_over(&mut self, channel: &Channel, books: &Books<P>) -> bool {
         let mut batch = Vec::with_capacity(BATCH);
         let mut watch = Watch::new();
-        let mut is_closed = false;
         loop {
             if !self.send_waiting(channel, books, &mut watch).await {
                 return false;
             }
-            if is_closed && books.tracker().unconfirmed() == 0 {
-                return true;
-            }
+            let is_closed = self.closed.is_cancelled();
             let is_stalled = watch.is_stalled();
-            if !is_stalled && !is_closed && self.take_some() {
+            if !is_stalled && self.take_some() {
+                continue;
+            }
+            let is_ending = is_closed && !is_stalled;
+            if is_ending && books.tracker().unconfirmed() == 0 {
+                self.take_last().await;
+                if self.waiting.is_empty() {
+                    return true;
+                }
                 continue;
             }
             let answers = watch.answers;
@@ -161,15 +181,12 @@ impl<P: Publication> Writer<P> {
                 () = books.wait(|tracker| tracker.answers() != answers), if is_stalled => {
                     watch.goes_on(channel);
                 }
-                () = books.wait(|tracker| tracker.unconfirmed() == 0), if is_closed => {}
-                received = self.queue.recv_many(&mut batch, BATCH), if !is_stalled && !is_closed => {
-                    is_closed = received == 0;
+                () = books.wait(|tracker| tracker.unconfirmed() == 0), if is_ending => {}
+                _ = self.queue.recv_many(&mut batch, BATCH), if !is_stalled && !is_closed => {
                     self.waiting.extend(batch.drain(..));
                 }
                 () = watch.look(channel, books) => {}
-                () = self.closed.cancelled(), if !is_closed && self.waiting.is_empty() => {
-                    is_closed = true;
-                }
+                () = self.closed.cancelled(), if !is_closed => {}
             }
         }
     }
@@ -204,7 +221,7 @@ impl<P: Publication> Writer<P> {
                 continue;
             }
             let Publish { exchange, routing_key, mandatory, properties, body } =
-                match publication.wire() {
+                match publication.wire(channel.session().frame_max()) {
                     Ok(publish) => publish,
                     Err(error) => {
                         publication.finish(Outcome::Failed(error));
