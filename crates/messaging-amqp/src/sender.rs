@@ -93,9 +93,10 @@ impl Publication for Addressed {
         self.outgoing.begin(now)
     }
 
-    fn wire(&mut self) -> Result<Publish> {
+    fn wire(&mut self, frame_max: usize) -> Result<Publish> {
         let Outbound { properties, routing_key, body } =
             wire::outgoing(&self.outgoing.message, Marks::default())?;
+        wire::fit(&properties, frame_max, wire::Sender::Application)?;
         let exchange = self.exchange.to_string();
         Ok(Publish { exchange, routing_key, mandatory: true, properties, body })
     }

@@ -1,10 +1,12 @@
 //! Messages as properties, headers and a body, and back.
 
+mod frame;
 mod headers;
 
 use amqprs::BasicProperties;
 use messaging_core::{ContentType, Error, ErrorKind, Message, MessageId, Result, Subject};
 
+pub(crate) use self::frame::{Sender, fit};
 pub(crate) use self::headers::Trust;
 use self::headers::{field, read, table};
 

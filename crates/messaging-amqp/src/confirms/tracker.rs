@@ -139,7 +139,7 @@ mod tests {
         fn begin(&mut self, _: Instant) -> bool {
             true
         }
-        fn wire(&mut self) -> Result<Publish> {
+        fn wire(&mut self, _: usize) -> Result<Publish> {
             unreachable!()
         }
         fn is(&self, id: Option<&str>, _: &str) -> bool {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use amqprs::channel::{
     BasicAckArguments, BasicCancelArguments, BasicConsumeArguments, BasicPublishArguments,
-    BasicQosArguments, ConfirmSelectArguments, ConsumerMessage,
+    BasicQosArguments, BasicRejectArguments, ConfirmSelectArguments, ConsumerMessage,
 };
 use amqprs::error::Error as Theirs;
 use amqprs::{BasicProperties, FieldTable};
@@ -249,6 +249,13 @@ impl Channel {
         let Some(channel) = self.0.channel.get() else { return Err(self.lost()) };
         let acked = channel.basic_ack(BasicAckArguments::new(tag, multiple));
         self.hand_over(acked).await
+    }
+
+    /// Gives a delivery up: the server moves it to the dead letters of its queue. It waits as
+    /// [`Channel::ack`] does.
+    pub(crate) async fn reject(&self, tag: u64) -> Result<(), Fault> {
+        let Some(channel) = self.0.channel.get() else { return Err(self.lost()) };
+        self.hand_over(channel.basic_reject(BasicRejectArguments::new(tag, false))).await
     }
 
     async fn hand_over(&self, sent: impl Future<Output = Result<(), Theirs>>) -> Result<(), Fault> {

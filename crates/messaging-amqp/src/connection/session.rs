@@ -39,6 +39,7 @@ struct Live {
     epoch: u32,
     role: Role,
     address: String,
+    frame_max: u32,
     /// Taken when it ends, so that old handles keep nothing alive.
     connection: Mutex<Held<Connection>>,
     refusal: Arc<OnceLock<Refusal>>,
@@ -69,6 +70,7 @@ impl Session {
             epoch,
             role,
             address: parts.address,
+            frame_max: parts.connection.frame_max(),
             connection: Mutex::new(Held::new(parts.connection)),
             refusal: parts.refusal,
             ended: parts.ended,
@@ -90,6 +92,11 @@ impl Session {
     /// The node, without secrets.
     pub(crate) fn address(&self) -> &str {
         &self.0.address
+    }
+
+    /// The bytes of the largest frame that the server takes.
+    pub(crate) fn frame_max(&self) -> usize {
+        usize::try_from(self.0.frame_max).unwrap_or(usize::MAX)
     }
 
     /// What its tasks run in.

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use messaging_core::driver::Backoff;
+use messaging_core::driver::{Backoff, Event, Parked};
 use messaging_core::headers::ours;
 use messaging_core::{ErrorKind, Message, Settled};
 use tokio::time::{Instant, sleep};
@@ -20,12 +20,26 @@ use crate::wire::{self, Marks};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Publishes a copy until it is confirmed, under the same id. Nothing once that can't be any more.
+///
+/// What a foreign client has sent may fit into a frame only without what a copy adds. The server then
+/// moves the original to the dead letters as it is, so these have to be there: from a queue by
+/// priority it moves nothing safely.
 pub(super) async fn publish(member: &Member, copy: Copy) -> Option<Copied> {
     let mut backoff = Backoff::default();
+    let mut made = Ok(Settled::Durable);
     loop {
         match attempt(member, &copy).await {
             Outcome::Confirmed => break,
             Outcome::Failed(error) if *error.kind() == ErrorKind::Closed => return None,
+            Outcome::Failed(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
+                match repair_dead_letters(member, &copy).await {
+                    Ok(()) => {
+                        made = Err(error);
+                        break;
+                    }
+                    Err(error) => tracing::debug!(%error, "dead letters can't be declared"),
+                }
+            }
             outcome @ (Outcome::Returned(_) | Outcome::Unknown(_) | Outcome::Failed(_)) => {
                 tracing::debug!(?outcome, "a copy is repeated");
                 // It may be that something of its way is missing.
@@ -38,11 +52,17 @@ pub(super) async fn publish(member: &Member, copy: Copy) -> Option<Copied> {
             () = member.shared.dead.cancelled() => return None,
         }
     }
+    let is_made = made.is_ok();
+    if let Err(error) = &made {
+        let queue = member.source.name();
+        let reason = format!("a message of queue {queue} becomes a dead letter as it is: {error}");
+        member.desk.tell(Event::Parked(Parked::new(reason)));
+    }
     if let Some(confirm) = copy.confirm {
-        confirm.resolve(Ok(Settled::Durable));
+        confirm.resolve(made);
     }
     let moved = copy.to == Target::Suspects;
-    Some(Copied { lane: copy.lane, of: copy.of, moved })
+    Some(Copied { lane: copy.lane, of: copy.of, moved, is_made })
 }
 
 async fn attempt(member: &Member, copy: &Copy) -> Outcome {

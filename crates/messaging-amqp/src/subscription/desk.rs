@@ -108,6 +108,8 @@ struct Lane {
     ring: Ring,
     order: Order,
     past: Past,
+    /// What the server is to move to the dead letters.
+    rejects: Vec<u64>,
 }
 
 /// A copy to be published; once it is confirmed, its original is acked.
@@ -121,13 +123,15 @@ pub(super) struct Copy {
     pub(super) confirm: Option<Confirm<Settled>>,
 }
 
-/// A copy that is confirmed.
+/// A copy that is confirmed, or can't be made.
 #[derive(Debug)]
 pub(super) struct Copied {
     pub(super) lane: u32,
     pub(super) of: Alias,
     /// Whether it went to the suspects.
     pub(super) moved: bool,
+    /// Whether it was made; else the server moves the original to the dead letters.
+    pub(super) is_made: bool,
 }
 
 /// Where a copy goes.
@@ -147,6 +151,9 @@ pub(super) enum Target {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) acks: Vec<(u32, Acks)>,
+    /// Lanes and tags of what the server moves to the dead letters; acks may cover them, and so come
+    /// after.
+    pub(super) rejects: Vec<(u32, u64)>,
     /// Whether there are more acks, which may wait a moment for others to go with them.
     pub(super) has_later: bool,
     pub(super) copies: Vec<Copy>,
@@ -161,6 +168,7 @@ impl Desk {
             ring: Ring::new(u64::from(limits.fetched).min(MOST_REMEMBERED)),
             order: Order::default(),
             past: Past::default(),
+            rejects: Vec::new(),
         };
         let state = State {
             lanes: std::iter::repeat_with(lane).take(lanes).collect(),
@@ -249,6 +257,7 @@ impl Desk {
         let waits = state.phase != Phase::Open && state.in_hand + state.copying > 0;
         let all = has_waited || state.is_urgent();
         for (number, lane) in (0..).zip(&mut state.lanes) {
+            work.rejects.extend(lane.rejects.drain(..).map(|tag| (number, tag)));
             match lane.ring.acks() {
                 1.. if waits => {}
                 1.. if all => work.acks.push((number, lane.ring.take_acks())),

@@ -54,6 +54,8 @@ impl Past {
             State::InHand => Fate::InHand,
             State::Copying => Fate::Copying,
             State::Done | State::Acked => Fate::Settled(Settlement::Ack),
+            // If it comes back, the server has not moved it, and it is another delivery.
+            State::Rejected => return,
         };
         let alias = slot.alias.unwrap_or(own);
         let Slot { attempt, message, copy, .. } = slot;

@@ -36,6 +36,8 @@ pub(super) enum State {
     InHand,
     /// A copy is on its way; once that is confirmed, it is done.
     Copying,
+    /// The server moves it to the dead letters.
+    Rejected,
     /// It is to be acked.
     Done,
     /// It is acked, behind one that is not.
@@ -132,6 +134,17 @@ impl Ring {
         }
     }
 
+    /// The server moves it to the dead letters, and does not wait for an ack.
+    pub(super) fn reject(&mut self, tag: u64) {
+        if let Some(slot) = self.get_mut(tag) {
+            slot.state = State::Rejected;
+        }
+        let is_over = |slot: &Slot| matches!(slot.state, State::Acked | State::Rejected);
+        while self.get(self.floor).is_some_and(is_over) {
+            self.floor += 1;
+        }
+    }
+
     /// How many are to be acked.
     pub(super) const fn acks(&self) -> usize {
         self.done.len()
@@ -149,7 +162,7 @@ impl Ring {
                     acks.up_to = Some((self.floor, done > 1));
                     slot.acked();
                 }
-                State::Acked => {}
+                State::Acked | State::Rejected => {}
                 State::Waiting | State::Withheld | State::InHand | State::Copying => break,
             }
             self.floor += 1;

@@ -330,6 +330,11 @@ fn is_final(error: &Error) -> bool {
 
 /// Brings acks to the server and begins copies.
 async fn flush(member: &Arc<Member>, lines: &[Line], copies: &mut Copies, work: Work) {
+    for (lane, tag) in work.rejects {
+        if let Some(line) = lines.iter().find(|line| line.lane == lane) {
+            line.channel.reject(tag).await.ok();
+        }
+    }
     for (lane, acks) in work.acks {
         let Some(line) = lines.iter().find(|line| line.lane == lane) else { continue };
         if let Some((tag, multiple)) = acks.up_to {

@@ -30,6 +30,7 @@ impl Desk {
         let epoch = lane.epoch;
         lane.epoch += 1;
         lane.order = Order::default();
+        lane.rejects.clear();
         lane.past.turn(epoch);
         let in_place = matches!(self.returning, Returning::InPlace { .. });
         let mut lost = 0;
@@ -113,6 +114,7 @@ impl Desk {
                     }
                     SlotState::Withheld
                     | SlotState::Copying
+                    | SlotState::Rejected
                     | SlotState::Done
                     | SlotState::Acked => {}
                 }

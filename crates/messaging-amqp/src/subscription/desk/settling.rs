@@ -161,8 +161,10 @@ impl Desk {
         }
     }
 
-    /// A copy is confirmed: its original is done.
-    pub(in super::super) fn copied(&self, Copied { lane: number, of, moved }: Copied) {
+    /// A copy is confirmed: its original is done. Where it can't be made, the server has to move
+    /// the original, or it comes again after its channel was lost.
+    pub(in super::super) fn copied(&self, copied: Copied) {
+        let Copied { lane: number, of, moved, is_made } = copied;
         let mut guard = self.lock();
         let state = &mut *guard;
         state.copying -= 1;
@@ -175,10 +177,16 @@ impl Desk {
         match tag {
             Some(tag) => {
                 lane.past.forget_tag(of);
-                if lane.ring.get(tag).is_some_and(|slot| slot.state == SlotState::Copying) {
-                    lane.ring.finish(tag);
+                match lane.ring.get(tag).map(|slot| slot.state) {
+                    Some(SlotState::Copying) if is_made => lane.ring.finish(tag),
+                    Some(SlotState::Copying) => {
+                        lane.ring.reject(tag);
+                        lane.rejects.push(tag);
+                    }
+                    _ => {}
                 }
             }
+            None if !is_made => drop(lane.past.forget(of)),
             None => {
                 if let Some(known) = lane.past.get_mut(of)
                     && matches!(known.fate, Fate::Copying)

@@ -49,7 +49,7 @@ fn of(pairs: &[(&str, u32)]) -> Vec<(String, u32)> {
 }
 
 fn done(copy: &Copy) -> Copied {
-    Copied { lane: copy.lane, of: copy.of, moved: copy.to == Target::Suspects }
+    Copied { lane: copy.lane, of: copy.of, moved: copy.to == Target::Suspects, is_made: true }
 }
 
 fn acks(desk: &Desk) -> Vec<(u32, Acks)> {
@@ -309,4 +309,41 @@ fn a_dead_letter_that_nobody_can_be_handed_stays_where_it_is() {
     }
     desk.leave();
     assert!(desk.is_done());
+}
+
+#[test]
+fn the_server_moves_the_original_of_a_copy_that_can_not_be_made_before_acks_that_cover_it() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["a", "b"], 0);
+    let held = take(&desk);
+    let reason = "no".to_owned();
+    desk.settle(Settle::new(held[0].token, Settlement::Reject { reason })).unwrap();
+    desk.settle(Settle::new(held[1].token, Settlement::Ack)).unwrap();
+    let mut work = desk.take_work(true);
+    assert_eq!(work.acks, [(MAIN, Acks { up_to: None, single: vec![2] })]);
+    let copy = work.copies.pop().unwrap();
+    desk.copied(Copied { is_made: false, ..done(&copy) });
+    let work = desk.take_work(true);
+    assert_eq!((work.acks, work.rejects), (vec![], vec![(MAIN, 1)]));
+    arrive(&desk, &["c"], 0);
+    let held = take(&desk);
+    desk.settle(Settle::new(held[0].token, Settlement::Ack)).unwrap();
+    assert_eq!(acks(&desk), [(MAIN, Acks { up_to: Some((3, false)), single: vec![] })]);
+    desk.disconnected(MAIN);
+    arrive(&desk, &["a"], 1);
+    assert_eq!(shown(&take(&desk)), of(&[("a", 2)]), "it was not moved");
+}
+
+#[test]
+fn the_original_of_a_copy_that_can_not_be_made_comes_again_where_its_channel_was_lost() {
+    let desk = desk(9, BY_COPY);
+    arrive(&desk, &["a"], 0);
+    let held = take(&desk);
+    desk.settle(Settle::new(held[0].token, Settlement::Abandon)).unwrap();
+    let copy = desk.take_work(true).copies.pop().unwrap();
+    desk.disconnected(MAIN);
+    desk.copied(Copied { is_made: false, ..done(&copy) });
+    arrive(&desk, &["a"], 1);
+    assert_eq!(shown(&take(&desk)), of(&[("a", 2)]));
+    assert!(desk.take_work(true).rejects.is_empty());
 }
