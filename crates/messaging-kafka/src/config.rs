@@ -37,6 +37,8 @@ pub struct KafkaConfig {
     pub batch: Batch,
     /// What carries batches to the brokers.
     pub write_path: WritePath,
+    /// What becomes of a subscription whose place is not kept any more.
+    pub out_of_range: OutOfRange,
     /// How long connecting, and the answer to a request, may take.
     pub timeout: Duration,
     /// After what silence the coordinator gives a member's partitions to others.
@@ -127,6 +129,17 @@ pub enum WritePath {
     Rskafka,
 }
 
+/// What becomes of a subscription whose place is not kept any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutOfRange {
+    /// A gap is told, and it goes on with the oldest that is kept.
+    #[default]
+    Earliest,
+    /// It ends with an error, so that somebody decides.
+    Fail,
+}
+
 /// When a batch is full or old enough to be sent.
 ///
 /// By default a batch is whatever came together while the one before it was on its way, and nothing
@@ -161,6 +174,7 @@ impl Default for KafkaConfig {
             compression: Compression::None,
             batch: Batch::default(),
             write_path: WritePath::default(),
+            out_of_range: OutOfRange::default(),
             timeout: Duration::from_secs(5),
             session_timeout: Duration::from_secs(30),
             heartbeat: Duration::from_millis(500),
@@ -186,7 +200,7 @@ impl KafkaConfig {
     ///   `KAFKA_WRITE_PATH` (`direct`, `rskafka`). `KAFKA_REQUIRED_ACKS` accepts `all` only.
     /// * Reading: `KAFKA_SESSION_TIMEOUT_MS`, `KAFKA_HEARTBEAT_INTERVAL_MS`,
     ///   `KAFKA_MAX_WAIT_TIME`, `KAFKA_COMMIT_INTERVAL`, `KAFKA_MAX_POLL_INTERVAL_MS` (a message's
-    ///   longest time in hand), `KAFKA_GROUP_INSTANCE_ID`.
+    ///   longest time in hand), `KAFKA_GROUP_INSTANCE_ID`, `KAFKA_OUT_OF_RANGE` (`earliest`, `fail`).
     ///
     /// A variable that asks for what is not done here (`KAFKA_ASYNC`, `KAFKA_AUTO_COMMIT` other
     /// than `true`, `KAFKA_GROUP_ID`, `KAFKA_BROKER`, …) is refused by name.

@@ -55,8 +55,9 @@
 //! is repeated after a crash; nothing is skipped. A member that is asked for a partition finishes
 //! what it has in hand first. One that can't reach the coordinator for a session stops by its own
 //! clock, before others may begin. What a member held that died comes again as a further attempt.
-//! Offsets that are kept no longer are a gap, and reading goes on with the oldest that is kept; so is
-//! a topic that was deleted and created anew, which is read from its beginning. A record that can't
+//! Offsets that are kept no longer are a gap, and reading goes on with the oldest that is kept, or the
+//! subscription ends with `KAFKA_OUT_OF_RANGE=fail`; a topic that was deleted and created anew is a gap
+//! too, and is read from its beginning. A record that can't
 //! be read is put aside and told, with its offset; those beside it are delivered. So is a batch that
 //! makes an answer larger than 64 MiB. A transaction that was given up is not seen.
 //!

@@ -52,6 +52,8 @@ fn main() -> ExitCode {
         records::what_is_larger_than_any_answer_is_put_aside_and_its_neighbours_arrive,
         records::aborted_transactions_of_a_java_producer_are_not_seen,
         records::a_topic_created_anew_is_read_from_its_beginning,
+        records::a_place_that_is_kept_no_longer_is_a_gap_or_the_end,
+        members::a_topic_that_is_not_for_us_is_denied,
         members::eager_members_of_the_same_group_are_told,
         members::a_name_that_comes_back_gets_its_partitions_at_once_and_a_second_one_is_loud,
         members::what_is_in_hand_for_too_long_comes_again_as_a_further_attempt,

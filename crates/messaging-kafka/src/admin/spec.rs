@@ -61,7 +61,17 @@ pub(crate) async fn create_places(
     for stream in topology.streams_for(&group.patterns)? {
         specs.push(dead_letters(shared, stream)?);
     }
-    let creating = specs.iter().map(|spec| topics::create(&shared.cluster, spec));
+    let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
+    let found = shared.cluster.metadata(Some(&names)).await?;
+    // To use what is there takes no right to create it.
+    let is_there = |spec: &&TopicSpec| {
+        let same = found.iter().find(|topic| topic.name == spec.name && topic.error == 0);
+        same.is_some_and(|topic| {
+            !topic.partitions.is_empty() && topic.partitions.iter().all(|one| one.leader.is_some())
+        })
+    };
+    let missing = specs.iter().filter(|spec| !is_there(spec));
+    let creating = missing.map(|spec| topics::create(&shared.cluster, spec));
     futures::future::try_join_all(creating).await.map(drop)
 }
 

@@ -7,7 +7,7 @@ use messaging_core::driver::variables::{self, Certificates, invalid};
 use messaging_core::duration::parse_duration;
 use messaging_core::{Result, Secret};
 
-use super::{Address, Compression, KafkaConfig, Login, Mechanism, Tls, WritePath};
+use super::{Address, Compression, KafkaConfig, Login, Mechanism, OutOfRange, Tls, WritePath};
 
 /// Variables that ask for what is not done here, and what does it instead.
 const REFUSED: [(&str, &str); 6] = [
@@ -64,6 +64,11 @@ pub(super) fn read(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Kafka
         None | Some("direct") => WritePath::Direct,
         Some("rskafka") => WritePath::Rskafka,
         Some(_) => return Err(invalid("KAFKA_WRITE_PATH", "it is unknown", "direct, rskafka")),
+    };
+    config.out_of_range = match get("KAFKA_OUT_OF_RANGE")?.as_deref() {
+        None | Some("earliest") => OutOfRange::Earliest,
+        Some("fail") => OutOfRange::Fail,
+        Some(_) => return Err(invalid("KAFKA_OUT_OF_RANGE", "it is unknown", "earliest, fail")),
     };
     if let Some(messages) = number(&get, "KAFKA_BATCH_SIZE", 1, "a number of messages from 1")? {
         config.batch.messages = messages;
@@ -255,6 +260,7 @@ mod tests {
             ("KAFKA_TLS_CA", "/ca.pem"),
             ("KAFKA_TLS", "maybe"),
             ("KAFKA_WRITE_PATH", "librdkafka"),
+            ("KAFKA_OUT_OF_RANGE", "latest"),
         ] {
             let error = from(&[(name, value)]).unwrap_err();
             assert_eq!(*error.kind(), ErrorKind::InvalidConfig, "{name}");
@@ -273,6 +279,9 @@ mod tests {
         let with = |more: &[(&'static str, &'static str)]| from(&[&login, more].concat());
         assert!(with(&[("KAFKA_BROKERS", "127.0.0.1:1,[::1]:2,localhost")]).is_ok());
         assert!(with(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_TLS", "true")]).is_ok());
+        // The cluster may have brokers elsewhere.
+        let known = with(&[]).unwrap().login.unwrap();
+        assert!(known.check_readable_at(&"a:1".parse().unwrap()).is_err());
         let error = with(&[("KAFKA_BROKERS", "a:1")]).unwrap_err();
         assert!(error.to_string().contains("KAFKA_SASL_MECHANISM"), "{error}");
         let shown = format!("{:?}", with(&[]).unwrap());

@@ -114,6 +114,8 @@ async fn send(member: &Member, group: &str, to: &mut To, commit: Commit) -> bool
         drop(member.notices.send(Notice::Refused { generation, code }).await);
     } else if let Some(code) = codes.iter().copied().find(|code| DENIED.contains(code)) {
         member.refuse(from_code(code, &format!("group {group}")));
+        // Nothing of it can be stored, so nobody has to wait for that.
+        member.desk.lose(&member.desk.held());
     } else if !codes.is_empty() {
         to.2 = None;
     }

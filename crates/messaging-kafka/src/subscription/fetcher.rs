@@ -17,6 +17,7 @@ use super::desk::Wanted;
 use super::member::{DENIED, Member};
 use super::places::{EARLIEST, LATEST, offset_at};
 use crate::cluster::BrokerId;
+use crate::config::OutOfRange;
 use crate::connection::Connection;
 use crate::error::from_code;
 use crate::read::aborted::Aborted;
@@ -273,7 +274,7 @@ impl Source {
     }
 
     /// What is wanted is not kept any more, or not there yet because the log was cut back or created
-    /// anew. Nothing that is kept is skipped.
+    /// anew. Nothing that is kept is skipped, and where that is asked for the subscription ends.
     async fn out_of_range(&mut self, wanted: &Wanted) {
         let cluster = &self.member.shared.cluster;
         let partition = &wanted.place.partition;
@@ -285,20 +286,23 @@ impl Source {
             return;
         };
         let desk = &self.member.desk;
-        if wanted.offset < first {
-            let missed = first.abs_diff(wanted.offset);
-            let reason = format!(
-                "{partition}: offsets {} to {} are not kept any more",
-                wanted.offset,
-                first - 1
-            );
-            desk.tell(Event::Gap(Gap::new(Some(missed), reason)));
+        let next = wanted.offset;
+        let expired = next < first;
+        let reason = match expired {
+            true => format!("{partition}: offsets {next} to {} are not kept any more", first - 1),
+            false => format!(
+                "{partition}: it ends at {end}, and {next} was next: it was cut back or created anew"
+            ),
+        };
+        if !expired && next <= end {
+            return;
+        }
+        if self.member.shared.config.out_of_range == OutOfRange::Fail {
+            self.member.refuse(Error::new(ErrorKind::NotFound, reason));
+        } else if expired {
+            desk.tell(Event::Gap(Gap::new(Some(first.abs_diff(next)), reason)));
             desk.fetched(wanted, Vec::new(), first);
-        } else if wanted.offset > end {
-            let reason = format!(
-                "{partition}: it ends at {end}, and {} was next: it was cut back or created anew",
-                wanted.offset
-            );
+        } else {
             desk.tell(Event::Gap(Gap::new(None, reason)));
             desk.restart(wanted, first);
         }

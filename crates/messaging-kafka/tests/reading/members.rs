@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use messaging_core::{Bytes, ErrorKind};
 use messaging_kafka::KafkaConfig;
+use messaging_kafka::config::{Address, Mechanism};
 use tokio::time::{Instant, timeout};
 
-use crate::stand::{Stand, message, publish};
+use crate::stand::{PASSWORD, Stand, message, publish};
 use crate::{SOON, bodies, group, next, open};
 
 /// Ended with the test that started it.
@@ -92,5 +93,35 @@ pub(crate) async fn what_is_in_hand_for_too_long_comes_again_as_a_further_attemp
     let stale = held.ack_confirmed().await.unwrap_err();
     assert_eq!(*stale.kind(), ErrorKind::Stale, "{stale:?}");
     again.ack_confirmed().await.unwrap();
+    broker.close().await.unwrap();
+}
+
+pub(crate) async fn a_topic_that_is_not_for_us_is_denied(stand: &Stand) {
+    let config = stand.config();
+    let (broker, _) = open(&config, 1).await;
+    drop(broker.subscribe::<Bytes>(group()).await.unwrap());
+    assert!(publish(&broker, [message(None, "secret")]).await[0].is_ok());
+    broker.close().await.unwrap();
+    let user = ["--entity-type", "users", "--entity-name", "reader", "--alter", "--add-config"];
+    let scram = format!("SCRAM-SHA-256=[password={PASSWORD}]");
+    stand.tool("configs", &[&user[..], &[&scram]].concat());
+    let allow = |rights: &[&str]| {
+        let who = ["--add", "--force", "--allow-principal", "User:reader"];
+        let of_prefix = ["--resource-pattern-type", "prefixed"];
+        stand.tool("acls", &[&who[..], &of_prefix, rights].concat());
+    };
+    let here = Address::new("127.0.0.1", stand.sasl_port());
+    let config = config.with_servers([here]);
+    let config = config.with_login(Mechanism::ScramSha256, "reader", PASSWORD);
+    let prefix = config.prefix.clone();
+    allow(&["--operation", "Read", "--group", &prefix]);
+    let look = ["--operation", "Describe", "--operation", "DescribeConfigs"];
+    allow(&[&look[..], &["--topic", &prefix]].concat());
+    let (broker, _) = open(&config, 1).await;
+    let mut consumer = broker.subscribe::<Bytes>(group()).await.unwrap();
+    let error = timeout(SOON, consumer.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Denied, "{error:?}");
+    assert!(error.to_string().contains(&format!("{prefix}.")), "{error}");
+    drop(consumer);
     broker.close().await.unwrap();
 }

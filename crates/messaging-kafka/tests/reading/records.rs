@@ -9,10 +9,13 @@ use std::process::Command;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use messaging_core::lane::lane_of;
+use messaging_core::{Bytes, ErrorKind};
+use messaging_kafka::config::OutOfRange;
+use tokio::time::timeout;
 
 use crate::raw::{batch, produce, record};
 use crate::stand::{Stand, message, publish};
-use crate::{bodies, group, next, open, tasks};
+use crate::{SOON, bodies, group, next, open, tasks};
 
 const PRODUCER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reading/Transactions.java");
 
@@ -132,4 +135,36 @@ pub(crate) async fn a_topic_created_anew_is_read_from_its_beginning(stand: &Stan
     assert!(seen.has("created anew"), "{seen:?}");
     broker.close().await.unwrap();
     other.close().await.unwrap();
+}
+
+pub(crate) async fn a_place_that_is_kept_no_longer_is_a_gap_or_the_end(stand: &Stand) {
+    let config = stand.config();
+    let (broker, _) = open(&config, 1).await;
+    let all = |range: std::ops::Range<u32>| range.map(|number| message(None, number.to_string()));
+    assert!(publish(&broker, all(0..5)).await.iter().all(Result::is_ok));
+    let mut consumer = broker.subscribe(group()).await.unwrap();
+    bodies(&mut consumer, 5).await;
+    broker.close().await.unwrap();
+    let (broker, _) = open(&config, 1).await;
+    assert!(publish(&broker, all(5..20)).await.iter().all(Result::is_ok));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let topic = format!("{}.tasks", config.prefix);
+    let partition = format!(r#"{{"topic": "{topic}", "partition": 0, "offset": 12}}"#);
+    std::fs::write(&file, format!(r#"{{"partitions": [{partition}], "version": 1}}"#)).unwrap();
+    let path = file.path().to_str().unwrap();
+    stand.tool("delete-records", &["--offset-json-file", path]);
+    let mut strict = config.clone();
+    strict.out_of_range = OutOfRange::Fail;
+    let (other, _) = open(&strict, 1).await;
+    let mut consumer = other.subscribe::<Bytes>(group()).await.unwrap();
+    let error = timeout(SOON, consumer.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound, "{error:?}");
+    assert!(error.to_string().contains("offsets 5 to 11"), "{error}");
+    drop(consumer);
+    other.close().await.unwrap();
+    let (broker, seen) = open(&config, 1).await;
+    let mut consumer = broker.subscribe(group()).await.unwrap();
+    assert_eq!(bodies(&mut consumer, 8).await[0], "12");
+    assert!(seen.has("offsets 5 to 11"), "{seen:?}");
+    broker.close().await.unwrap();
 }

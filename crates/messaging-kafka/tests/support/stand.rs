@@ -46,6 +46,12 @@ impl Stand {
             .with_setting("listener.name.broker.plain.sasl.jaas.config", &login)
             .with_setting("listener.name.broker.scram-sha-256.sasl.jaas.config", scram)
             .with_setting("listener.name.broker.scram-sha-512.sasl.jaas.config", scram);
+        let options = options
+            .with_setting(
+                "authorizer.class.name",
+                "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            )
+            .with_setting("super.users", "User:ANONYMOUS;User:broker;User:app");
         let brokers = Private::start("kafka-writing", options)?;
         let server = brokers.address(brokers.servers()[0])?;
         let serving = runtime.block_on(async { relay.serve(server) });

@@ -10,7 +10,7 @@ use crate::brokers::plan::Role;
 /// The tools, the classes behind them in the order in which versions moved them, and whether they
 /// connect to brokers.
 const TOOLS: [(&str, &[&str], bool); 21] = [
-    ("acls", &["kafka.admin.AclCommand"], true),
+    ("acls", &["AclCommand", "kafka.admin.AclCommand"], true),
     (
         "broker-api-versions",
         &["BrokerApiVersionsCommand", "kafka.admin.BrokerApiVersionsCommand"],
