@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+pub use self::install::program;
 pub use self::options::{Kind, Options, RedisMode};
 pub use self::private::{Private, end_abandoned};
 pub use self::rabbitmq::Management;

@@ -53,16 +53,19 @@ fn main() -> ExitCode {
         records::aborted_transactions_of_a_java_producer_are_not_seen,
         records::a_topic_created_anew_is_read_from_its_beginning,
         records::a_place_that_is_kept_no_longer_is_a_gap_or_the_end,
+        records::kcat_reads_what_we_write_and_writes_what_we_read,
         members::a_topic_that_is_not_for_us_is_denied,
         members::eager_members_of_the_same_group_are_told,
         members::a_name_that_comes_back_gets_its_partitions_at_once_and_a_second_one_is_loud,
         members::what_is_in_hand_for_too_long_comes_again_as_a_further_attempt,
     ];
     let stand = if arguments.list { Err("listed".to_owned()) } else { Stand::start() };
-    let ignored = stand.is_err() && std::env::var_os("CI").is_none();
-    if let Err(reason) = &stand {
+    let kcat = if arguments.list { Err("listed".to_owned()) } else { records::kcat() };
+    let may_ignore = std::env::var_os("CI").is_none();
+    for reason in [stand.as_ref().err(), kcat.as_ref().err()].into_iter().flatten() {
         println!("ignored: {reason}");
     }
+    let (no_stand, no_kcat) = (stand.is_err(), kcat.is_err());
     let stand = Arc::new(stand);
     let trials = cases.map(|(name, case)| {
         let stand = Arc::clone(&stand);
@@ -71,7 +74,8 @@ fn main() -> ExitCode {
             let limited = async { timeout(Duration::from_secs(120), case(stand)).await };
             Ok(stand.runtime.block_on(limited).map_err(|_| "it does not end")?)
         };
-        Trial::test(name, run).with_ignored_flag(ignored)
+        let is_missing = no_stand || no_kcat && name.contains("kcat");
+        Trial::test(name, run).with_ignored_flag(is_missing && may_ignore)
     });
     libtest_mimic::run(&arguments, trials.into()).exit_code()
 }

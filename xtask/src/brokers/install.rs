@@ -11,7 +11,10 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Where a program is; if it is nowhere, its Debian package is installed.
-pub(super) fn program(program: &str, package: &str) -> Result<PathBuf, String> {
+///
+/// # Errors
+/// What is missing, with the way out.
+pub fn program(program: &str, package: &str) -> Result<PathBuf, String> {
     if let Some(found) = find(program) {
         return Ok(found);
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::num::NonZeroU32;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -166,5 +166,38 @@ pub(crate) async fn a_place_that_is_kept_no_longer_is_a_gap_or_the_end(stand: &S
     let mut consumer = broker.subscribe(group()).await.unwrap();
     assert_eq!(bodies(&mut consumer, 8).await[0], "12");
     assert!(seen.has("offsets 5 to 11"), "{seen:?}");
+    broker.close().await.unwrap();
+}
+
+/// The program of librdkafka.
+pub(crate) fn kcat() -> Result<PathBuf, String> {
+    xtask::brokers::program("kcat", "kcat")
+}
+
+pub(crate) async fn kcat_reads_what_we_write_and_writes_what_we_read(stand: &Stand) {
+    let config = stand.config();
+    let (broker, _) = open(&config, 1).await;
+    let topic = format!("{}.tasks", config.prefix);
+    let call = |args: &[&str]| {
+        let mut command = Command::new(kcat().unwrap());
+        command.args(["-b", &stand.server().to_string(), "-t", &topic]).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    };
+    assert!(publish(&broker, [message(Some("key"), "ours")]).await[0].is_ok());
+    let format = "%k|%s|%h";
+    let read = call(&["-C", "-o", "beginning", "-e", "-q", "-f", format]).output().unwrap();
+    let text = String::from_utf8(read.stdout).unwrap();
+    assert!(text.starts_with("key|ours|") && text.contains("subject=tasks.test"), "{text}");
+    let mut child = call(&["-P", "-k", "theirs", "-H", "tenant=acme"]).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"by kcat").unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut consumer = broker.subscribe::<Bytes>(group()).await.unwrap();
+    next(&mut consumer).await.ack();
+    let delivery = next(&mut consumer).await;
+    let theirs = delivery.message();
+    assert_eq!((&theirs.body[..], theirs.key.as_deref()), (&b"by kcat"[..], Some(&b"theirs"[..])));
+    assert_eq!(theirs.headers.text("tenant"), Some("acme"));
+    delivery.ack();
     broker.close().await.unwrap();
 }
