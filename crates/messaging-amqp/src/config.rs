@@ -43,7 +43,8 @@ pub struct RabbitConfig {
     pub ha_mode: HaMode,
     /// The server's `consumer_timeout`, which can't be read: a delivery held longer ends its channel.
     pub consumer_timeout: Duration,
-    /// The most unsettled deliveries of a subscription, whatever it asks for.
+    /// The most unsettled deliveries of a subscription, whatever it asks for. What waits for a retry
+    /// in place, and a dead letter that is left where it is, are among them.
     pub prefetch: Option<NonZeroU16>,
     /// The management API, for what AMQP has no answer to.
     pub management: Option<Management>,

@@ -25,7 +25,8 @@ pub(super) async fn open(shared: &Arc<Shared>, spec: &SubscribeSpec) -> Result<S
     let member = Member::new(shared, spec)?;
     let link = Link::open(Arc::clone(&shared.config), Role::Consume).await?;
     let lines = member.open(&link).await.map_err(|unopened| unopened.error)?;
-    let buffer = Arc::new(Buffer { most: spec.prefetch, state: Mutex::default() });
+    let (most, most_bytes) = (spec.prefetch, spec.prefetch_bytes);
+    let buffer = Arc::new(Buffer { most, most_bytes, state: Mutex::default() });
     let stop = CancellationToken::new();
     let heard = Heard { buffer: Arc::clone(&buffer), _stop: stop.clone().drop_guard() };
     let closing = shared.closing.clone();
@@ -88,12 +89,15 @@ async fn hear(member: &Member, line: &mut Line, buffer: &Buffer) {
 #[derive(Debug)]
 struct Buffer {
     most: NonZeroU32,
+    /// One message is kept whatever its size.
+    most_bytes: Option<usize>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     messages: VecDeque<Incoming>,
+    bytes: usize,
     missed: u64,
     reconnected: bool,
     ended: bool,
@@ -107,10 +111,18 @@ impl Buffer {
 
     fn push(&self, messages: impl Iterator<Item = Incoming>) {
         let mut state = self.lock();
-        state.messages.extend(messages);
-        let over = state.messages.len().saturating_sub(self.most.get() as usize);
-        state.messages.drain(..over);
-        state.missed += over as u64;
+        let most_bytes = self.most_bytes.unwrap_or(usize::MAX);
+        for message in messages {
+            state.bytes += message.message.bytes();
+            state.messages.push_back(message);
+            while state.messages.len() > self.most.get() as usize
+                || (state.bytes > most_bytes && state.messages.len() > 1)
+            {
+                let Some(oldest) = state.messages.pop_front() else { break };
+                state.bytes -= oldest.message.bytes();
+                state.missed += 1;
+            }
+        }
         state.wake();
     }
 
@@ -144,6 +156,7 @@ impl State {
             let reason = "the listener was slower than what came";
             return Some(Event::Gap(Gap::new(Some(missed), reason)));
         }
+        self.bytes = 0;
         let messages: Arrivals = self.messages.drain(..).collect();
         (!messages.is_empty()).then_some(Event::Messages(messages))
     }
@@ -178,18 +191,37 @@ mod tests {
 
     use super::*;
 
+    fn message(body: &'static str) -> Incoming {
+        let message = Message::new(Subject::from_static("events.n"), body);
+        Incoming::new(message, Token { lane: 0, epoch: 0, id: 0 })
+    }
+
     #[test]
     fn what_does_not_fit_is_a_gap_before_what_came_after() {
-        let buffer = Buffer { most: NonZeroU32::new(2).unwrap(), state: Mutex::default() };
-        let message = |body: &'static str| {
-            let message = Message::new(Subject::from_static("events.n"), body);
-            Incoming::new(message, Token { lane: 0, epoch: 0, id: 0 })
-        };
+        let most = NonZeroU32::new(2).unwrap();
+        let buffer = Buffer { most, most_bytes: None, state: Mutex::default() };
         buffer.push(["a", "b", "c"].into_iter().map(message));
         let mut state = buffer.lock();
         assert!(matches!(state.take(), Some(Event::Gap(gap)) if gap.missed == Some(1)));
         let Some(Event::Messages(heard)) = state.take() else { panic!("nothing was heard") };
         assert_eq!(heard.iter().map(|one| &one.message.body[..]).collect::<Vec<_>>(), [b"b", b"c"]);
         assert!(state.take().is_none());
+    }
+
+    #[test]
+    fn bytes_over_the_limit_are_a_gap_too_and_one_message_is_kept_whatever_its_size() {
+        let size = message("a").message.bytes();
+        let most = NonZeroU32::new(100).unwrap();
+        let buffer = Buffer { most, most_bytes: Some(2 * size), state: Mutex::default() };
+        let large = "one that fills it alone";
+        for (bodies, missed) in [(["a", "b", "c"], 1), (["d", "e", large], 2)] {
+            buffer.push(bodies.into_iter().map(message));
+            let mut state = buffer.lock();
+            let Some(Event::Gap(gap)) = state.take() else { panic!("nothing is missed") };
+            let Some(Event::Messages(heard)) = state.take() else { panic!("nothing was heard") };
+            let heard: Vec<_> = heard.iter().map(|one| &one.message.body[..]).collect();
+            let kept = &bodies.map(str::as_bytes)[missed..];
+            assert_eq!((gap.missed, &*heard), (Some(missed as u64), kept));
+        }
     }
 }

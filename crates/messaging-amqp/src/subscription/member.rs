@@ -25,6 +25,10 @@ const KEPT_BACK: u32 = 1_024;
 /// that is as much as is fetched, so it is little.
 const OF_ORDERED: (u32, u32) = (4, 64);
 
+/// What a message is taken to weigh before it has come. The server limits a consumer by messages
+/// alone, so this is what a limit of bytes is turned into.
+const WEIGHT: usize = 64 << 10;
+
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(super) shared: Arc<Shared>,
@@ -60,7 +64,7 @@ impl Member {
         let most = shared.config.prefetch.map_or(u16::MAX, std::num::NonZeroU16::get);
         let prefetch =
             spec.prefetch.min(std::num::NonZeroU32::new(most.into()).unwrap_or(spec.prefetch));
-        let fetched = fetched(&source, prefetch.get());
+        let fetched = fetched(&source, prefetch.get(), spec.prefetch_bytes, most);
         let limits = Limits { prefetch, bytes: spec.prefetch_bytes, fetched };
         let desk = Desk::new(2, limits, source.returning());
         Ok(Self {
@@ -138,17 +142,19 @@ impl Member {
     }
 }
 
-/// How many deliveries the server leaves unsettled at most.
-fn fetched(source: &Source, prefetch: u32) -> u16 {
-    let count = match source.returning() {
-        Returning::AsCopy { .. } => prefetch,
+/// How many deliveries the server leaves unsettled at most. What is fetched beyond the prefetch has to
+/// fit into the limit of bytes.
+fn fetched(source: &Source, prefetch: u32, bytes: Option<usize>, most: u16) -> u16 {
+    let more = match source.returning() {
+        Returning::AsCopy { .. } => 0,
         Returning::InPlace { .. } if source.is_ordered() => {
             let (times, least) = OF_ORDERED;
-            prefetch.saturating_mul(times).max(least)
+            prefetch.saturating_mul(times).max(least) - prefetch
         }
-        Returning::InPlace { .. } => prefetch.saturating_add(KEPT_BACK),
+        Returning::InPlace { .. } => KEPT_BACK,
     };
-    u16::try_from(count).unwrap_or(u16::MAX)
+    let fit = bytes.map_or(more, |bytes| u32::try_from(bytes / WEIGHT).unwrap_or(u32::MAX).max(1));
+    u16::try_from(prefetch.saturating_add(more.min(fit))).unwrap_or(u16::MAX).min(most)
 }
 
 /// Declares over a channel of its own, as a refusal closes it.
@@ -160,4 +166,34 @@ pub(crate) async fn declare(
 ) -> Result<(), Fault> {
     let (channel, _events) = session.channel(deadline).await?;
     topology::declare(&channel, names, all, deadline).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::GroupShape;
+
+    #[test]
+    fn what_is_fetched_beyond_the_prefetch_fits_into_the_limits() {
+        let patterns = Patterns::new(["tasks.#"]).unwrap();
+        let own = Source::Own { patterns: patterns.clone() };
+        let stream = "tasks".parse().unwrap();
+        let dead = Source::DeadLetters { stream, retention: Duration::from_secs(60) };
+        let group = |ordered| {
+            let (name, patterns) = ("g".parse().unwrap(), patterns.clone());
+            Source::Group(GroupShape { name, patterns, ordered, priority: false })
+        };
+        let all = [own, dead, group(true), group(false)];
+        let within = |most, prefetch, bytes| {
+            let fetched = all.iter().map(|source| fetched(source, prefetch, bytes, most));
+            fetched.collect::<Vec<_>>()
+        };
+        let of = |prefetch, bytes| within(u16::MAX, prefetch, bytes);
+        assert_eq!(of(1, None), [1_025, 1_025, 64, 1]);
+        assert_eq!(of(1, Some(1 << 20)), [17, 17, 17, 1]);
+        assert_eq!(of(10, Some(100)), [11, 11, 11, 10]);
+        assert_eq!(of(256, Some(usize::MAX)), [1_280, 1_280, 1_024, 256]);
+        assert_eq!(of(u32::MAX, None), [u16::MAX; 4]);
+        assert_eq!(within(10, 5, None), [10, 10, 10, 5]);
+    }
 }
