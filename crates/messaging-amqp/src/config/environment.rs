@@ -9,24 +9,24 @@ use messaging_core::{Result, Secret};
 use super::{Address, HaMode, Management, RabbitConfig, Tls, url};
 
 /// Variables of the server's image that a client must not guess a meaning for.
-const OF_THE_SERVER: [&str; 7] = [
-    "RABBITMQ_ERLANG_COOKIE",
-    "RABBITMQ_PROD_USER",
-    "RABBITMQ_PROD_PASSWORD",
-    "RABBITMQ_SSL_CACERTFILE",
-    "RABBITMQ_SSL_CERTFILE",
-    "RABBITMQ_SSL_KEYFILE",
-    "RABBITMQ_SSL_VERIFY",
-];
+const OF_THE_SERVER: [&str; 3] =
+    ["RABBITMQ_ERLANG_COOKIE", "RABBITMQ_PROD_USER", "RABBITMQ_PROD_PASSWORD"];
+
+/// The same, for the TLS of the server and of its management API.
+const TLS_OF_THE_SERVER: [&str; 2] = ["RABBITMQ_SSL_", "RABBITMQ_MANAGEMENT_SSL_"];
+const TLS_PARTS: [&str; 6] =
+    ["CACERTFILE", "CERTFILE", "KEYFILE", "DEPTH", "FAIL_IF_NO_PEER_CERT", "VERIFY"];
 
 /// Reads every variable of ours. Set to nothing is the same as unset.
 pub(super) fn read(get: impl Fn(&str) -> Result<Option<String>>) -> Result<RabbitConfig> {
     let get = |name: &str| get(name).map(|value| value.filter(|text| !text.is_empty()));
-    for name in OF_THE_SERVER {
-        if get(name)?.is_some() {
+    let of_tls = |prefix| TLS_PARTS.iter().map(move |part| format!("{prefix}{part}"));
+    let refused = OF_THE_SERVER.iter().map(|name| (*name).to_owned());
+    for name in refused.chain(TLS_OF_THE_SERVER.into_iter().flat_map(of_tls)) {
+        if get(&name)?.is_some() {
             let accepted = "unset here; a client has RABBITMQ_USER, RABBITMQ_PASSWORD and \
                             RABBITMQ_TLS_CA, RABBITMQ_TLS_CERT, RABBITMQ_TLS_KEY";
-            return Err(invalid(name, "it configures the server", accepted));
+            return Err(invalid(&name, "it configures the server", accepted));
         }
     }
     expect(&get, "RABBITMQ_ENABLED", "this backend can't be chosen and switched off at once")?;
@@ -229,6 +229,12 @@ mod tests {
             (&[("RABBITMQ_ERLANG_COOKIE", "hunter2")], "RABBITMQ_ERLANG_COOKIE"),
             (&[("RABBITMQ_PROD_PASSWORD", "hunter2")], "RABBITMQ_PROD_PASSWORD"),
             (&[("RABBITMQ_SSL_CERTFILE", "hunter2")], "RABBITMQ_SSL_CERTFILE"),
+            (&[("RABBITMQ_SSL_DEPTH", "hunter2")], "RABBITMQ_SSL_DEPTH"),
+            (
+                &[("RABBITMQ_SSL_FAIL_IF_NO_PEER_CERT", "hunter2")],
+                "RABBITMQ_SSL_FAIL_IF_NO_PEER_CERT",
+            ),
+            (&[("RABBITMQ_MANAGEMENT_SSL_KEYFILE", "hunter2")], "RABBITMQ_MANAGEMENT_SSL_KEYFILE"),
             (&[("RABBITMQ_MANAGEMENT_URL", "hunter2")], "RABBITMQ_MANAGEMENT_URL"),
         ] {
             let error = from(variables).unwrap_err();
