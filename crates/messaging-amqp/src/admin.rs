@@ -8,6 +8,8 @@ mod lag;
 mod plan;
 mod site;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
