@@ -2,6 +2,8 @@
 
 mod hearing;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod tests;
 mod tracker;
 mod writer;
@@ -57,6 +59,9 @@ pub(crate) trait Publication: Send + 'static {
 
     /// Whether it is the one with this id and routing key: a return names nothing else.
     fn is(&self, id: Option<&str>, routing_key: &str) -> bool;
+
+    /// The exchange and the routing key that it is published to.
+    fn route(&self) -> (&str, &str);
 
     /// Until when it may wait for a connection.
     fn deadline(&self) -> Instant;
@@ -182,6 +187,10 @@ impl Publication for Copy {
     fn is(&self, id: Option<&str>, routing_key: &str) -> bool {
         self.publish.properties.message_id().map(String::as_str) == id
             && self.publish.routing_key == routing_key
+    }
+
+    fn route(&self) -> (&str, &str) {
+        (&self.publish.exchange, &self.publish.routing_key)
     }
 
     fn deadline(&self) -> Instant {

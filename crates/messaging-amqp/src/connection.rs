@@ -60,7 +60,7 @@ pub(crate) struct Reason {
     pub(crate) text: String,
 }
 
-/// How long the log hears nothing more of a connection that fails.
+/// How long the log hears nothing more of what fails.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// One supervised connection. It reconnects until it is closed or dropped.
@@ -218,15 +218,15 @@ impl Supervisor {
     }
 }
 
-/// What the log hears of a connection that fails, however often it does: a line in [`QUIET`].
-#[derive(Default)]
-struct Log {
+/// What the log hears of something that fails, however often it does: a line in [`QUIET`].
+#[derive(Debug, Default)]
+pub(crate) struct Log {
     told: Option<Instant>,
 }
 
 impl Log {
     /// Whether the log is to be told now; then it has been.
-    fn is_due(&mut self) -> bool {
+    pub(crate) fn is_due(&mut self) -> bool {
         let is_due = self.told.is_none_or(|told| told.elapsed() >= QUIET);
         if is_due {
             self.told = Some(Instant::now());

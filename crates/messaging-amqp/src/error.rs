@@ -36,6 +36,14 @@ impl Refusal {
         Error::new(self.kind(), format!("{what}: the server answers {self}"))
     }
 
+    /// What the server does not let us publish to, where it names that: an exchange, and the routing
+    /// key where it is about that one.
+    pub(crate) fn denied(&self) -> Option<(Option<&str>, Option<&str>)> {
+        let named = |what| self.text.split_once(what)?.1.split_once('\'').map(|(name, _)| name);
+        let is_denied = self.code == Self::ACCESS_REFUSED;
+        is_denied.then(|| (named("exchange '"), named("topic '")))
+    }
+
     /// The size and the limit of a body that the server did not take.
     pub(crate) fn too_large(&self) -> Option<(usize, usize)> {
         let text = self.text.split_once("message size ")?.1;
@@ -128,6 +136,22 @@ mod tests {
         assert_eq!(refusal.too_large(), Some((70_000, 65_536)));
         let other = Refusal { code: 406, text: "PRECONDITION_FAILED - unknown".to_owned() };
         assert_eq!(other.too_large(), None);
+    }
+
+    #[test]
+    fn what_the_server_denies_is_read_as_far_as_it_is_named() {
+        let denied = |text: &str| {
+            let refusal = Refusal { code: 403, text: format!("ACCESS_REFUSED - {text}") };
+            let (exchange, routing_key) = refusal.denied().unwrap();
+            (exchange.map(str::to_owned), routing_key.map(str::to_owned))
+        };
+        let [x, key] = ["x", "tasks.a"].map(|name| Some(name.to_owned()));
+        let text = "access to exchange 'x' in vhost '/' refused for user 'u'";
+        assert_eq!(denied(text), (x.clone(), None));
+        let text = "write access to topic 'tasks.a' in exchange 'x' in vhost '/' refused";
+        assert_eq!(denied(text), (x, key));
+        assert_eq!(denied("write access to exchange 'cut"), (None, None));
+        assert_eq!(Refusal { code: 404, text: "exchange 'x'".to_owned() }.denied(), None);
     }
 
     #[test]

@@ -106,6 +106,10 @@ impl Publication for Addressed {
         *message.subject == *routing_key && id.is_some_and(|id| message.id.to_string() == id)
     }
 
+    fn route(&self) -> (&str, &str) {
+        (&self.exchange, &self.outgoing.message.subject)
+    }
+
     fn deadline(&self) -> Instant {
         self.outgoing.deadline
     }

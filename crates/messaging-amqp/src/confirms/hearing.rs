@@ -20,7 +20,7 @@ pub(super) struct Books<P> {
     answered: Notify,
     /// Cancelled when nothing more will be answered.
     pub(super) ended: CancellationToken,
-    /// Publishes after the one that the server closed the channel for: it has read none of them.
+    /// Publishes that the server has not taken: those after the one that it closed the channel for.
     unread: Mutex<Vec<P>>,
 }
 
@@ -101,10 +101,33 @@ impl<P: Publication> Hearing<P> {
         let at = left.iter().position(|entry| entry.body == size)?;
         let mut after = left.split_off(at).into_iter();
         let Entry { publication, .. } = after.next()?;
-        let mut unread = self.books.unread.lock().unwrap_or_else(PoisonError::into_inner);
-        unread.extend(after.map(|entry| entry.publication));
+        self.send_again(after);
         let text = format!("body: {size} bytes, the server's limit is {limit}");
         Some((publication, Error::new(ErrorKind::TooLarge { size, limit }, text)))
+    }
+
+    /// What the server does not let us do closes the channel. Where one publish alone can be meant, it
+    /// is taken out of what is `left`. Of several it may be any, as permissions change: those before
+    /// the last may have been taken. The last has not been, nor what was published after it.
+    fn find_denied(&self, left: &mut Vec<Entry<P>>, refusal: &Refusal) -> Option<(P, Error)> {
+        let (exchange, routing_key) = refusal.denied()?;
+        let is_meant = |entry: &Entry<P>| {
+            let (to, key) = entry.publication.route();
+            entry.returned.is_none()
+                && exchange.is_none_or(|exchange| exchange == to)
+                && routing_key.is_none_or(|routing_key| routing_key == key)
+        };
+        let last = left.iter().rposition(is_meant)?;
+        let is_only = left.iter().position(is_meant) == Some(last);
+        let mut after = left.split_off(last).into_iter();
+        let denied = if is_only { after.next() } else { None };
+        self.send_again(after);
+        Some((denied?.publication, refusal.at("publish")))
+    }
+
+    fn send_again(&self, entries: impl Iterator<Item = Entry<P>>) {
+        let mut unread = self.books.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.extend(entries.map(|entry| entry.publication));
     }
 }
 
@@ -126,11 +149,13 @@ impl<P: Publication> Listen for Hearing<P> {
 impl<P: Publication> Drop for Hearing<P> {
     fn drop(&mut self) {
         let mut left = self.books.tracker().drain();
-        let sizes = self.refusal.as_ref().and_then(Refusal::too_large);
-        let too_large = sizes.and_then(|sizes| self.find_too_large(&mut left, sizes));
+        let refused = self.refusal.as_ref().and_then(|refusal| match refusal.too_large() {
+            Some(sizes) => self.find_too_large(&mut left, sizes),
+            None => self.find_denied(&mut left, refusal),
+        });
         // Whoever is told may publish at once: nothing of that may go over this channel.
         self.books.ended.cancel();
-        if let Some((publication, error)) = too_large {
+        if let Some((publication, error)) = refused {
             publication.finish(Outcome::Failed(error));
         }
         let why = match &self.refusal {

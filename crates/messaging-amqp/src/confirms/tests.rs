@@ -12,11 +12,11 @@ use crate::config::RabbitConfig;
 use crate::connection::{ChannelEvent, Listen, Queue, Role};
 use crate::testing::{Flow, Proxy, manage, server, soon, unique, with_user};
 
-fn nothing() -> Setup {
+pub(super) fn nothing() -> Setup {
     Box::new(|_, _| async { Ok(()) }.boxed())
 }
 
-fn to(queue: &str, number: u32, body: usize) -> Publish {
+pub(super) fn to(queue: &str, number: u32, body: usize) -> Publish {
     let mut properties = BasicProperties::default();
     properties.with_message_id(&number.to_string()).with_persistence(true);
     let mut bytes = number.to_be_bytes().to_vec();
@@ -26,7 +26,7 @@ fn to(queue: &str, number: u32, body: usize) -> Publish {
 }
 
 /// A link to publish with, another to look with, and a queue.
-async fn stage(config: &RabbitConfig) -> (Arc<Link>, Channel, String, Arc<Link>) {
+pub(super) async fn stage(config: &RabbitConfig) -> (Arc<Link>, Channel, String, Arc<Link>) {
     let publishing = Link::open(Arc::new(config.clone()), Role::Publish).await.unwrap();
     let mut direct = config.clone();
     if let Ok(server) = RabbitConfig::from_env() {
@@ -41,7 +41,7 @@ async fn stage(config: &RabbitConfig) -> (Arc<Link>, Channel, String, Arc<Link>)
     (publishing, channel, name, looking)
 }
 
-async fn drain(channel: &Channel, queue: &str) -> Vec<u32> {
+pub(super) async fn drain(channel: &Channel, queue: &str) -> Vec<u32> {
     let mut numbers = Vec::new();
     while let Some((got, _, body)) = channel.get(queue, soon()).await.unwrap() {
         numbers.push(u32::from_be_bytes(body[..4].try_into().unwrap()));
@@ -266,6 +266,10 @@ impl Publication for Watching {
 
     fn is(&self, _: Option<&str>, _: &str) -> bool {
         false
+    }
+
+    fn route(&self) -> (&str, &str) {
+        ("", "q")
     }
 
     fn deadline(&self) -> Instant {

@@ -145,6 +145,9 @@ mod tests {
         fn is(&self, id: Option<&str>, _: &str) -> bool {
             id == Some(&self.to_string())
         }
+        fn route(&self) -> (&str, &str) {
+            unreachable!()
+        }
         fn deadline(&self) -> Instant {
             unreachable!()
         }

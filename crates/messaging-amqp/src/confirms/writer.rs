@@ -10,7 +10,7 @@ use futures::poll;
 use messaging_core::driver::Backoff;
 use messaging_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::hearing::{Books, Hearing};
@@ -24,6 +24,9 @@ const BATCH: usize = 256;
 const LOOK: Duration = Duration::from_millis(400);
 /// Without any answer for this long, nothing more is handed over: the server has stopped reading.
 const STALL: u32 = 3;
+/// How long the first publish of a channel is alone, unless it is answered before: if the server
+/// refuses it, it is known to be meant, and what follows is not on the wire. A refusal comes at once.
+const ALONE: Duration = Duration::from_millis(500);
 /// What a publish takes on the wire beside its body, about.
 const OVERHEAD: usize = 512;
 
@@ -229,10 +232,11 @@ impl<P: Publication> Writer<P> {
                     }
                 };
             let size = body.len();
-            let (number, bytes) = {
+            let (number, bytes, is_first) = {
                 let mut tracker = books.tracker();
+                let is_first = tracker.answers() == 0 && tracker.unconfirmed() == 0;
                 let number = tracker.push(publication, size, size + OVERHEAD);
-                (number, tracker.bytes())
+                (number, tracker.bytes(), is_first)
             };
             let immediate = false;
             let route = BasicPublishArguments { exchange, routing_key, mandatory, immediate };
@@ -259,6 +263,10 @@ impl<P: Publication> Writer<P> {
                     self.waiting.push_front(publication);
                 }
                 return false;
+            }
+            if is_first {
+                timeout(ALONE, books.wait(|tracker| tracker.answers() > 0)).await.ok();
+                now = Instant::now();
             }
             if bytes > limit {
                 loop {

@@ -1,12 +1,15 @@
 //! Copies: what brings a message back to its group, or to the dead letters, before its original is
 //! acked.
 
+#[cfg(test)]
+mod tests;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use messaging_core::driver::{Backoff, Event, Parked};
 use messaging_core::headers::ours;
-use messaging_core::{ErrorKind, Message, Settled};
+use messaging_core::{Error, ErrorKind, Message, Settled};
 use tokio::time::{Instant, sleep};
 
 use super::desk::{Copied, Copy, Target};
@@ -27,25 +30,41 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn publish(member: &Member, copy: Copy) -> Option<Copied> {
     let mut backoff = Backoff::default();
     let mut made = Ok(Settled::Durable);
+    let mut turn = None;
     loop {
-        match attempt(member, &copy).await {
-            Outcome::Confirmed => break,
-            Outcome::Failed(error) if *error.kind() == ErrorKind::Closed => return None,
-            Outcome::Failed(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
-                match repair_dead_letters(member, &copy).await {
-                    Ok(()) => {
-                        made = Err(error);
-                        break;
-                    }
-                    Err(error) => tracing::debug!(%error, "dead letters can't be declared"),
-                }
+        let outcome = attempt(member, &copy).await;
+        let kind = match &outcome {
+            Outcome::Failed(error) => Some(error.kind()),
+            _ => None,
+        };
+        let repaired = match (&outcome, kind) {
+            (Outcome::Confirmed, _) => break,
+            (_, Some(ErrorKind::Closed)) => return None,
+            (_, Some(ErrorKind::TooLarge { .. })) => repair_dead_letters(member, &copy).await,
+            (_, Some(ErrorKind::Denied)) => {
+                turn = match turn {
+                    None => tokio::select! {
+                        turn = member.desk.denied.lock() => Some(turn),
+                        () = member.shared.dead.cancelled() => return None,
+                    },
+                    held => held,
+                };
+                Ok(())
             }
-            outcome @ (Outcome::Returned(_) | Outcome::Unknown(_) | Outcome::Failed(_)) => {
-                tracing::debug!(?outcome, "a copy is repeated");
-                // It may be that something of its way is missing.
-                repair(member, &copy).await;
+            (Outcome::Nacked, _) => Ok(()),
+            // It may be that something of its way is missing.
+            (Outcome::Returned(_) | Outcome::Unknown(_) | Outcome::Failed(_), _) => {
+                repair(member, &copy).await
             }
-            Outcome::Nacked => {}
+        };
+        match (outcome, repaired) {
+            (Outcome::Failed(error), Ok(()))
+                if matches!(error.kind(), ErrorKind::TooLarge { .. }) =>
+            {
+                made = Err(error);
+                break;
+            }
+            (outcome, repaired) => report(member, &outcome, repaired.err().as_ref()),
         }
         tokio::select! {
             () = sleep(backoff.next()) => {}
@@ -98,7 +117,7 @@ fn prepare(member: &Member, copy: &Copy) -> messaging_core::Result<Publish> {
         }
         (Target::Group | Target::Tier(_) | Target::Suspects, None) => {
             let text = "only a group takes copies back";
-            return Err(messaging_core::Error::new(ErrorKind::Other, text));
+            return Err(Error::new(ErrorKind::Other, text));
         }
     };
     let wire::Outbound { properties, routing_key, body } = outbound;
@@ -130,14 +149,26 @@ fn dead_letter(member: &Member, copy: &Copy, reason: &str) -> Message {
     message
 }
 
+/// Tells the log what no further try is likely to change.
+fn report(member: &Member, outcome: &Outcome, unrepaired: Option<&Error>) {
+    let failed = match outcome {
+        Outcome::Failed(error) => Some(error),
+        _ => None,
+    };
+    let queue = member.source.name();
+    match failed.into_iter().chain(unrepaired).find(|error| !error.is_retryable()) {
+        Some(error) if member.desk.is_log_due() => {
+            tracing::warn!(queue, %error, "a copy can't be made; its original stays in the queue");
+        }
+        _ => tracing::debug!(queue, ?outcome, ?unrepaired, "a copy is repeated"),
+    }
+}
+
 /// Declares what the copy's way consists of. If that fails, the next try fails too, and is repeated.
-async fn repair(member: &Member, copy: &Copy) {
-    let repaired = match copy.to {
+async fn repair(member: &Member, copy: &Copy) -> messaging_core::Result<()> {
+    match copy.to {
         Target::DeadLetters { .. } => repair_dead_letters(member, copy).await,
         Target::Group | Target::Tier(_) | Target::Suspects => member.declare().await,
-    };
-    if let Err(error) = repaired {
-        tracing::debug!(%error, "the way of a copy can't be declared");
     }
 }
 

@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use messaging_core::driver::{Arrivals, Event, Incoming, Token};
 use messaging_core::{Confirm, Error, Message, Settled};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 
 pub(super) use self::arriving::Arrival;
 use super::order::Order;
 use super::past::Past;
 use super::ring::{Acks, Alias, Ring, State as SlotState};
+use crate::connection::Log;
 
 /// The lane of a group's own queue.
 pub(super) const MAIN: u32 = 0;
@@ -40,6 +41,9 @@ pub(crate) struct Desk {
     returning: Returning,
     /// Told when there are acks or copies to be brought to the server, or the subscription ends.
     pub(super) work: Notify,
+    /// Held by the one copy that is tried again of those that the server does not let us make: each
+    /// try costs it a channel.
+    pub(super) denied: AsyncMutex<()>,
 }
 
 /// How much may be unsettled.
@@ -86,6 +90,7 @@ struct State {
     events: VecDeque<Event>,
     failure: Option<Error>,
     waker: Option<Waker>,
+    log: Log,
     /// Whether hands were full when the application looked last.
     stalled: bool,
     phase: Phase,
@@ -182,10 +187,12 @@ impl Desk {
             events: VecDeque::new(),
             failure: None,
             waker: None,
+            log: Log::default(),
             stalled: false,
             phase: Phase::Open,
         };
-        Self { state: Mutex::new(state), limits, returning, work: Notify::new() }
+        let (work, denied) = (Notify::new(), AsyncMutex::default());
+        Self { state: Mutex::new(state), limits, returning, work, denied }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -289,6 +296,11 @@ impl Desk {
     /// Looks again whether something is due.
     pub(super) fn wake(&self) {
         self.lock().wake();
+    }
+
+    /// Whether the log is to be told of copies that fail.
+    pub(super) fn is_log_due(&self) -> bool {
+        self.lock().log.is_due()
     }
 
     pub(super) fn tell(&self, event: Event) {

@@ -163,8 +163,7 @@ impl Desk {
 
     /// A copy is confirmed: its original is done. Where it can't be made, the server has to move
     /// the original, or it comes again after its channel was lost.
-    pub(in super::super) fn copied(&self, copied: Copied) {
-        let Copied { lane: number, of, moved, is_made } = copied;
+    pub(in super::super) fn copied(&self, Copied { lane: number, of, moved, is_made }: Copied) {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.copying -= 1;
