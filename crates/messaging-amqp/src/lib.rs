@@ -46,6 +46,17 @@
 //! would soon take back is ended before (`RABBITMQ_CONSUMER_TIMEOUT`): its handler is cancelled, and it
 //! comes again as a further attempt.
 //!
+//! A foreign message whose routing key is no legal subject is handed to nobody: it becomes a dead letter
+//! of its stream, with that as the reason and the bare stream as its subject. In the dead letters
+//! themselves it stays. Headers, a key and other properties go in one frame: above the server's
+//! `frame_max` less 8 KiB, which copies may need, a publish is refused as too large. Where a foreign
+//! message leaves no room for what a copy adds, the server moves it to the dead letters as it is.
+//!
+//! What the server denies closes its channel. The first publish of a channel goes alone, and so do
+//! those that follow a denial, so that each is told what it met; where permissions are taken away
+//! while several are on the wire, the outcome of those that the server may have taken is unknown. A
+//! copy that the server denies is tried until it does not, one at a time, while its original stays.
+//!
 //! Two publishes of one id and subject at once can't be told apart where one of them is returned.
 //!
 //! # Capabilities

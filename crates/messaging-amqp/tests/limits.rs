@@ -1,7 +1,6 @@
 //! The server's limits, on a real server.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "tests fail by panicking, and use the client library bare"
 )]

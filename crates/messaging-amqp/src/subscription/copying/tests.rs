@@ -11,7 +11,7 @@ use crate::driver::Rabbit;
 use crate::testing::{manage, server, unique, with_user};
 
 /// Tells of warnings about copies.
-struct Warnings(mpsc::UnboundedSender<()>);
+struct Warnings(mpsc::Sender<()>);
 
 impl tracing::Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -27,7 +27,7 @@ impl tracing::Subscriber for Warnings {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, _: &tracing::Event<'_>) {
-        self.0.send(()).unwrap();
+        self.0.try_send(()).unwrap();
     }
 
     fn enter(&self, _: &Id) {}
@@ -38,7 +38,7 @@ impl tracing::Subscriber for Warnings {
 #[tokio::test]
 #[ignore = "needs a broker; cargo xtask test starts one"]
 async fn dead_letters_that_the_server_denies_are_warned_of_and_made_once_it_does_not() {
-    let (tell, mut warned) = mpsc::unbounded_channel();
+    let (tell, mut warned) = mpsc::channel(8);
     let _guard = tracing::subscriber::set_default(Warnings(tell));
     let allowed = r#"{"configure":".*","write":".*","read":".*"}"#;
     let denied = r#"{"configure":".*","write":"^(?!.*\\.dlx$).*$","read":".*"}"#;
