@@ -172,6 +172,11 @@ impl Cluster {
         all
     }
 
+    /// Where the brokers of the last view are.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        self.lock().brokers.values().cloned().collect()
+    }
+
     /// How many partitions a topic has in the last view.
     pub(crate) fn partitions(&self, topic: &str) -> usize {
         self.lock().topics.get(topic).map_or(0, |topic| topic.partitions.len())

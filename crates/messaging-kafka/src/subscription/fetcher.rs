@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId as Id, FetchRequest, FetchResponse, TopicName};
@@ -28,6 +29,9 @@ const ANSWER: i32 = 16 << 20;
 const PARTITION: i32 = 1 << 20;
 /// The most bytes that one batch may have once it is decompressed, and about the most of an answer.
 const BATCH: usize = 64 << 20;
+/// What is smaller is copied out of its answer: as a part of it, a message that waits would keep all of
+/// it.
+const SMALL: usize = 64 << 10;
 /// How long a fetch waits at the broker while there are partitions that it does not ask for: they may
 /// have room again soon.
 const SOON: Duration = Duration::from_millis(50);
@@ -241,6 +245,10 @@ impl Source {
 
     fn read(&mut self, wanted: &Wanted, data: PartitionData, room: &mut usize) {
         let Some(records) = data.records.filter(|records| !records.is_empty()) else { return };
+        let records = match records.len() < SMALL {
+            true => Bytes::copy_from_slice(&records),
+            false => records,
+        };
         let aborted = data.aborted_transactions.unwrap_or_default();
         let aborted = aborted.iter().map(|one| (one.producer_id.0, one.first_offset));
         let mut read = Vec::new();

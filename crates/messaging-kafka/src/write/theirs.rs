@@ -127,6 +127,10 @@ impl Clients {
         if let Some(client) = &*self.lock() {
             return Ok(Arc::clone(client));
         }
+        // It goes wherever the cluster says, with the password.
+        if let (Some(login), None) = (&shared.config.login, shared.cluster.tls()) {
+            shared.cluster.addresses().iter().try_for_each(|at| login.check_readable_at(at))?;
+        }
         let built = build(&shared.config, shared.cluster.tls()).await;
         let built = built.map_err(|error| {
             let text = format!("{} can't be reached", shared.config.address());
