@@ -1,10 +1,12 @@
 //! Against a real server, through a proxy that counts connections.
 
+use std::sync::atomic::Ordering;
+
 use futures::StreamExt;
 
 use super::*;
 use crate::connection::Queue;
-use crate::testing::{Proxy, server, soon, unique};
+use crate::testing::{Proxy, panics, server, soon, unique};
 
 /// How long the server may take to see connections off.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,6 +47,7 @@ async fn a_connection_that_could_not_be_opened_leaves_none_at_the_server() {
 #[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_subscribe_that_is_cancelled_or_refused_leaves_no_connection() {
     let (config, proxy) = place().await;
+    let panics = panics();
     let rabbit = Rabbit::connect(config).await.unwrap();
     let before = proxy.links();
     let wanted = |name: &str| SubscribeSpec::group(name, ["tasks.#"]).unwrap();
@@ -69,4 +72,5 @@ async fn a_subscribe_that_is_cancelled_or_refused_leaves_no_connection() {
     rabbit.close(Duration::from_secs(5)).await.unwrap();
     while heard.next().await.is_some() {}
     expect_at_most(&proxy, 0).await;
+    assert_eq!(panics.load(Ordering::SeqCst), 0, "the client library survives it");
 }
