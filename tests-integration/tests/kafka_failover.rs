@@ -1,4 +1,5 @@
 //! Kafka brokers that go away, one after the other or two of three at once.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,12 +48,12 @@ async fn nothing_is_confirmed_while_two_of_three_are_gone_and_nothing_confirmed_
         outcome.unwrap();
     }
     for node in &nodes.servers()[1..] {
-        nodes.kill(*node).unwrap();
+        nodes.kill(node).unwrap();
     }
     let meanwhile = publisher.publish_all(bodies(200..300)).await;
     assert!(meanwhile.iter().all(Result::is_err), "{meanwhile:?}");
     for node in &nodes.servers()[1..] {
-        nodes.start_node(*node).unwrap();
+        nodes.start_node(node).unwrap();
     }
     everywhere(&publisher, LATER).await;
     let spec = SubscribeSpec::group("g", ["tasks.#"]).unwrap();
