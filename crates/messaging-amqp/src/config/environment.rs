@@ -29,6 +29,10 @@ pub(super) fn read(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Rabbi
             return Err(invalid(&name, "it configures the server", accepted));
         }
     }
+    let share = "CONSUMER_RABBITMQ_PERCENT";
+    if get(share)?.is_some() {
+        return Err(invalid(share, "a group gets all of its messages here", "unset"));
+    }
     expect(&get, "RABBITMQ_ENABLED", "this backend can't be chosen and switched off at once")?;
     expect(&get, "RABBITMQ_PUBLISHER_CONFIRM", "a publish without confirm may be lost unseen")?;
     let mut config = login(&get)?;
@@ -230,6 +234,7 @@ mod tests {
             (&[("RABBITMQ_PROD_PASSWORD", "hunter2")], "RABBITMQ_PROD_PASSWORD"),
             (&[("RABBITMQ_SSL_CERTFILE", "hunter2")], "RABBITMQ_SSL_CERTFILE"),
             (&[("RABBITMQ_SSL_DEPTH", "hunter2")], "RABBITMQ_SSL_DEPTH"),
+            (&[("CONSUMER_RABBITMQ_PERCENT", "hunter2")], "CONSUMER_RABBITMQ_PERCENT"),
             (
                 &[("RABBITMQ_SSL_FAIL_IF_NO_PEER_CERT", "hunter2")],
                 "RABBITMQ_SSL_FAIL_IF_NO_PEER_CERT",

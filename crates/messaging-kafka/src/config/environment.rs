@@ -10,8 +10,13 @@ use messaging_core::{Result, Secret};
 use super::{Address, Compression, KafkaConfig, Login, Mechanism, OutOfRange, Tls, WritePath};
 
 /// Variables that ask for what is not done here, and what does it instead.
-const REFUSED: [(&str, &str); 6] = [
+const REFUSED: [(&str, &str); 11] = [
     ("KAFKA_BROKER", "KAFKA_BROKERS, a list"),
+    ("KAFKA_PORT", "KAFKA_BROKERS; this one is of a container"),
+    ("KAFKA_INTERNAL_PORT", "KAFKA_BROKERS; this one is of a container"),
+    ("KAFKA_EXTERNAL_HOST", "KAFKA_BROKERS; this one is of a container"),
+    ("KAFKA_UI_PORT", "unset; it is of a container"),
+    ("KAFKA_SSL_PASSWORD", "KAFKA_TLS_KEY, a file; this one is of a container"),
     ("KAFKA_PASSWORD", "KAFKA_SASL_PASSWORD"),
     ("KAFKA_GROUP_ID", "unset; a worker or subscription names its group"),
     ("KAFKA_CONSUMER_GROUP", "unset; a worker or subscription names its group"),
@@ -246,6 +251,8 @@ mod tests {
             ("KAFKA_REQUIRED_ACKS", "1"),
             ("KAFKA_AUTO_COMMIT", "false"),
             ("KAFKA_ENABLED", "false"),
+            ("KAFKA_PORT", "9092"),
+            ("KAFKA_SSL_PASSWORD", "secret"),
             ("KAFKA_ASYNC", "true"),
             ("KAFKA_GROUP_ID", "helixagent-group"),
             ("KAFKA_CONSUMER_GROUP", "g"),
