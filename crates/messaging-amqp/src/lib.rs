@@ -49,8 +49,9 @@
 //! A foreign message whose routing key is no legal subject is handed to nobody: it becomes a dead letter
 //! of its stream, with that as the reason and the bare stream as its subject. In the dead letters
 //! themselves it stays. Headers, a key and other properties go in one frame: above the server's
-//! `frame_max` less 8 KiB, which copies may need, a publish is refused as too large. Where a foreign
-//! message leaves no room for what a copy adds, the server moves it to the dead letters as it is.
+//! `frame_max` less 8 KiB, or half of it if that is more, a publish is refused as too large, as copies
+//! may need the rest. Where a foreign message leaves no room for what a copy adds, the server moves it
+//! to the dead letters as it is.
 //!
 //! What the server denies closes its channel. The first publish of a channel goes alone, and so do
 //! those that follow a denial, so that each is told what it met; where permissions are taken away

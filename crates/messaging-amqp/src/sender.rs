@@ -96,7 +96,11 @@ impl Publication for Addressed {
     fn wire(&mut self, frame_max: usize) -> Result<Publish> {
         let Outbound { properties, routing_key, body } =
             wire::outgoing(&self.outgoing.message, Marks::default())?;
-        wire::fit(&properties, frame_max, wire::Sender::Application)?;
+        let message = &self.outgoing.message;
+        // What the layer itself writes fits into any frame.
+        if message.key.is_some() || !message.headers.is_empty() {
+            wire::fit(&properties, frame_max, wire::Sender::Application)?;
+        }
         let exchange = self.exchange.to_string();
         Ok(Publish { exchange, routing_key, mandatory: true, properties, body })
     }

@@ -4,8 +4,8 @@
 use amqprs::{BasicProperties, FieldValue};
 use messaging_core::{Error, ErrorKind, Result};
 
-/// What the application's messages leave free of a frame, so that every copy of one fits: a reason
-/// of 1,000 characters in UTF-8, names, and marks.
+/// What the application's messages leave free of a frame, at most half of it, so that every copy of one
+/// fits where frames are not small: a reason of 1,000 characters in UTF-8, names, and marks.
 const LEFT_FOR_COPIES: usize = 8 * 1_024;
 
 /// What a frame has beside its payload, and the payload beside properties: class, weight, size of the
@@ -26,7 +26,7 @@ pub(crate) enum Sender {
 /// [`ErrorKind::TooLarge`].
 pub(crate) fn fit(properties: &BasicProperties, frame_max: usize, sender: Sender) -> Result<()> {
     let limit = match sender {
-        Sender::Application => frame_max.saturating_sub(LEFT_FOR_COPIES),
+        Sender::Application => frame_max.saturating_sub(LEFT_FOR_COPIES.min(frame_max / 2)),
         Sender::Layer => frame_max,
     };
     let size = size(properties);
@@ -74,6 +74,14 @@ mod tests {
     use super::*;
 
     const FRAME_MAX: usize = 131_072;
+
+    #[test]
+    fn small_frames_take_small_headers() {
+        let outbound =
+            outgoing(&Message::new(Subject::from_static("tasks.n"), ""), Marks::default());
+        // The least that a server may ask for (AMQP 0-9-1, 4.2.3).
+        fit(&outbound.unwrap().properties, 4_096, Sender::Application).unwrap();
+    }
 
     #[test]
     fn what_the_application_sends_fits_as_a_dead_letter_too() {
