@@ -30,6 +30,8 @@ const DOUBT: Duration = Duration::from_secs(1);
 /// How long a coordinator that was lost and found has to answer a join or a sync before it is asked
 /// again. One that is still loading its groups can lose a request without a word.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The most that anything may take that waits for nobody else.
+const SHORT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -145,7 +147,7 @@ impl Member {
                 self.want_rejoin(now);
             }
             Event::Retire => {}
-            Event::Leave => self.leave(),
+            Event::Leave => self.leave(now),
             Event::Tick => {}
         }
         self.drive(now);
@@ -246,12 +248,20 @@ impl Member {
         }
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self, now: Instant) {
         if self.phase == Phase::Leaving {
             return;
         }
         drop(self.holdings.lose());
         self.phase = Phase::Leaving;
+        // The group waits for everybody whom it has given a name, so it has to be told by that name.
+        if let Some(join) = self.pending.as_mut().filter(|pending| pending.asked == Asked::Join)
+            && self.id.is_empty()
+            && self.settings.instance.is_none()
+        {
+            join.until = join.until.min(now + SHORT);
+            return;
+        }
         if self.pending.take().is_some_and(|pending| pending.asked != Asked::Find) {
             self.actions.push(Action::Reconnect);
         }
@@ -282,8 +292,8 @@ impl Member {
             let every = if self.moving { MOVING_BEAT } else { self.settings.heartbeat };
             self.next_beat = now + every.min(self.settings.heartbeat);
         }
-        if self.phase == Phase::Leaving && (self.id.is_empty() || self.settings.instance.is_some())
-        {
+        let is_unknown = self.id.is_empty() && self.pending.is_none();
+        if self.phase == Phase::Leaving && (is_unknown || self.settings.instance.is_some()) {
             // Nobody knows us, or our place is kept for when we are back.
             self.end();
         }
@@ -324,7 +334,7 @@ impl Member {
             Asked::Join | Asked::Sync if self.shaken => PATIENCE,
             // They wait for all members, or for the leader.
             Asked::Join | Asked::Sync => self.settings.rebalance + Duration::from_secs(5),
-            _ => (self.settings.session / 3).min(Duration::from_secs(5)),
+            _ => (self.settings.session / 3).min(SHORT),
         };
         self.actions.push(Action::Request { call, within, request });
         Pending { call, asked, generation: self.generation, sent: now, until: now + within }

@@ -22,6 +22,11 @@ impl Member {
         match (pending.asked, answer) {
             (Asked::Leave, _) => self.end(),
             (_, Ok(Answer::Found)) => self.coordinator = true,
+            (_, Ok(Answer::Named(id) | Answer::Joined(Joined { member: id, .. })))
+                if self.phase == Phase::Leaving =>
+            {
+                self.id = id;
+            }
             (_, Ok(Answer::Named(id))) => {
                 self.id = id;
                 self.phase = Phase::Out;

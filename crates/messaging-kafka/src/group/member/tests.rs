@@ -191,3 +191,23 @@ async fn a_join_that_a_coordinator_lost_while_it_came_back_is_asked_again_soon()
         assert_eq!(*second - *first, PATIENCE);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_before_it_has_a_name_gives_back_the_one_it_gets() {
+    let now = Instant::now();
+    let mut member = Member::new(settings(None), now);
+    let known = Partitions::from([Partition::new("t", 0)]);
+    let asked = |actions: &[Action]| match actions {
+        [Action::Request { call, request, .. }] => (*call, format!("{request:?}")),
+        other => panic!("{other:?}"),
+    };
+    let (find, _) = asked(&member.on(now, Event::Discovered(known)));
+    let (join, _) =
+        asked(&member.on(now, Event::Answered { call: find, answer: Ok(Answer::Found) }));
+    assert!(member.on(now, Event::Leave).is_empty());
+    let named = Ok(Answer::Named("m".into()));
+    let (leave, request) = asked(&member.on(now, Event::Answered { call: join, answer: named }));
+    assert_eq!(request, format!("{:?}", Request::Leave { member: "m".into() }));
+    let actions = member.on(now, Event::Answered { call: leave, answer: Ok(Answer::Left) });
+    assert!(matches!(actions[..], [Action::Ended]));
+}
