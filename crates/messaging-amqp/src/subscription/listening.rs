@@ -94,12 +94,21 @@ struct Buffer {
     state: Mutex<State>,
 }
 
+/// What is told in this order.
+#[derive(Debug)]
+enum Item {
+    Message(Incoming),
+    /// The connection was lost in between.
+    Gap,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    messages: VecDeque<Incoming>,
+    items: VecDeque<Item>,
     bytes: usize,
     missed: u64,
-    reconnected: bool,
+    /// Whether a gap made room, with what was before it.
+    missed_gap: bool,
     ended: bool,
     waker: Option<Waker>,
 }
@@ -114,13 +123,11 @@ impl Buffer {
         let most_bytes = self.most_bytes.unwrap_or(usize::MAX);
         for message in messages {
             state.bytes += message.message.bytes();
-            state.messages.push_back(message);
-            while state.messages.len() > self.most.get() as usize
-                || (state.bytes > most_bytes && state.messages.len() > 1)
+            state.items.push_back(Item::Message(message));
+            while state.items.len() > self.most.get() as usize
+                || (state.bytes > most_bytes && state.items.len() > 1)
             {
-                let Some(oldest) = state.messages.pop_front() else { break };
-                state.bytes -= oldest.message.bytes();
-                state.missed += 1;
+                state.forget_oldest();
             }
         }
         state.wake();
@@ -128,7 +135,9 @@ impl Buffer {
 
     fn reconnected(&self) {
         let mut state = self.lock();
-        state.reconnected = true;
+        if !matches!(state.items.back(), Some(Item::Gap)) {
+            state.items.push_back(Item::Gap);
+        }
         state.wake();
     }
 
@@ -146,18 +155,38 @@ impl State {
         }
     }
 
+    fn forget_oldest(&mut self) {
+        match self.items.pop_front() {
+            Some(Item::Message(oldest)) => {
+                self.bytes -= oldest.message.bytes();
+                self.missed += 1;
+            }
+            Some(Item::Gap) => self.missed_gap = true,
+            None => {}
+        }
+    }
+
     fn take(&mut self) -> Option<Event> {
-        if std::mem::take(&mut self.reconnected) {
+        let missed = std::mem::take(&mut self.missed);
+        let is_gap = matches!(self.items.front(), Some(Item::Gap));
+        if std::mem::take(&mut self.missed_gap) || (missed == 0 && is_gap) {
+            if is_gap {
+                self.items.pop_front();
+            }
             let reason = "the connection was lost, and the listener's queue with it";
             return Some(Event::Gap(Gap::new(None, reason)));
         }
-        let missed = std::mem::take(&mut self.missed);
         if missed > 0 {
             let reason = "the listener was slower than what came";
             return Some(Event::Gap(Gap::new(Some(missed), reason)));
         }
-        self.bytes = 0;
-        let messages: Arrivals = self.messages.drain(..).collect();
+        let mut messages = Arrivals::new();
+        while let Some(Item::Message(_)) = self.items.front()
+            && let Some(Item::Message(message)) = self.items.pop_front()
+        {
+            self.bytes -= message.message.bytes();
+            messages.push(message);
+        }
         (!messages.is_empty()).then_some(Event::Messages(messages))
     }
 }
@@ -206,6 +235,22 @@ mod tests {
         let Some(Event::Messages(heard)) = state.take() else { panic!("nothing was heard") };
         assert_eq!(heard.iter().map(|one| &one.message.body[..]).collect::<Vec<_>>(), [b"b", b"c"]);
         assert!(state.take().is_none());
+    }
+
+    #[test]
+    fn a_gap_comes_after_what_was_heard_before_it() {
+        let buffer = Buffer { most: NonZeroU32::MAX, most_bytes: None, state: Mutex::default() };
+        buffer.push([message("a")].into_iter());
+        buffer.reconnected();
+        buffer.push([message("b")].into_iter());
+        let mut state = buffer.lock();
+        for body in ["a", "b"] {
+            let Some(Event::Messages(heard)) = state.take() else { panic!("{body} is missing") };
+            assert!(heard.iter().all(|one| one.message.body == body) && heard.len() == 1);
+            let gap = state.take();
+            assert_eq!(matches!(gap, Some(Event::Gap(gap)) if gap.missed.is_none()), body == "a");
+        }
+        assert_eq!(state.bytes, 0);
     }
 
     #[test]
