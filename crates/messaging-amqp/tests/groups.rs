@@ -70,6 +70,19 @@ impl Place {
     }
 }
 
+/// A group by priority that has its queue, and nobody who takes from it.
+async fn urgent(place: &Place) -> (String, Topology, SubscribeSpec) {
+    let group = place.group("urgent");
+    let mut config = GroupConfig::new(group.parse().unwrap(), Patterns::new(["tasks.#"]).unwrap());
+    config.priority = true;
+    let topology = Topology::default().group(config);
+    let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap().priority();
+    let first = place.broker_with(&topology).await;
+    drop(first.subscribe::<Bytes>(spec.clone()).await.unwrap());
+    first.close().await.unwrap();
+    (group, topology, spec)
+}
+
 async fn next(consumer: &mut Consumer<Bytes>) -> Delivery<Bytes> {
     timeout(Duration::from_secs(20), consumer.next()).await.unwrap().unwrap().unwrap()
 }
@@ -176,15 +189,7 @@ async fn a_handler_beyond_the_servers_patience_is_cancelled_and_its_message_come
 #[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_group_of_the_topology_with_priorities_gets_more_urgent_messages_first() {
     let place = Place::find();
-    let group = place.group("urgent");
-    let mut config = GroupConfig::new(group.parse().unwrap(), Patterns::new(["tasks.#"]).unwrap());
-    config.priority = true;
-    let topology = Topology::default().group(config);
-    let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap().priority();
-    // It has its queue from now on, and nobody who takes from it.
-    let first = place.broker_with(&topology).await;
-    drop(first.subscribe::<Bytes>(spec.clone()).await.unwrap());
-    first.close().await.unwrap();
+    let (_, topology, spec) = urgent(&place).await;
     let broker = place.broker_with(&topology).await;
     for (priority, subject) in [(0, "tasks.a"), (9, "tasks.b"), (5, "tasks.c"), (9, "tasks.d")] {
         broker.publish_message(message(subject).with_priority(priority)).await.unwrap();
@@ -302,15 +307,7 @@ async fn a_dead_letter_whose_routing_key_is_no_subject_outlives_being_looked_at(
 #[ignore = "needs a broker; cargo xtask test starts one"]
 async fn a_foreign_sender_cannot_steer_attempts_of_a_group_by_priority() {
     let place = Place::find();
-    let group = place.group("urgent");
-    let mut config = GroupConfig::new(group.parse().unwrap(), Patterns::new(["tasks.#"]).unwrap());
-    config.priority = true;
-    let topology = Topology::default().group(config);
-    let spec = SubscribeSpec::group(&group, ["tasks.#"]).unwrap().priority();
-    // It has its queue from now on, and nobody who takes from it.
-    let first = place.broker_with(&topology).await;
-    drop(first.subscribe::<Bytes>(spec.clone()).await.unwrap());
-    first.close().await.unwrap();
+    let (group, topology, spec) = urgent(&place).await;
     let (connection, channel) = place.foreign().await;
     let mut headers = FieldTable::new();
     headers.insert("x-delivery-count".try_into().unwrap(), FieldValue::l(50));

@@ -35,6 +35,11 @@ pub(crate) fn from_code(code: i16, what: &str) -> Error {
     Error::new(kind, format!("{what}: the broker answers {theirs:?} ({code})"))
 }
 
+/// What is denied, if this code says so.
+pub(crate) fn denied(code: i16, what: &str) -> Option<Error> {
+    Some(from_code(code, what)).filter(|error| *error.kind() == ErrorKind::Denied)
+}
+
 /// A broker that can't be reached.
 pub(crate) fn unreachable(address: &Address, source: std::io::Error) -> Error {
     let text = format!("{address} can't be reached; `cargo xtask up kafka` starts one here");

@@ -235,7 +235,7 @@ async fn settled(cluster: &Cluster, name: &str, partitions: u32) -> Result<()> {
             let found = cluster.topic(name).await;
             if let Ok(topic) = &found
                 && topic.partitions.len() >= partitions as usize
-                && topic.partitions.iter().all(|partition| partition.leader.is_some())
+                && topic.is_led()
             {
                 return;
             }

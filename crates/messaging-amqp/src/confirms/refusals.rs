@@ -1,11 +1,9 @@
 //! What the server or the size of a frame does not allow.
 
-use std::time::Duration;
-
 use amqprs::{FieldTable, FieldValue};
 
 use super::hearing::{Books, Hearing};
-use super::tests::{drain, nothing, stage, to};
+use super::tests::{drain, leave, nothing, stage, to};
 use super::*;
 use crate::connection::{ChannelEvent, Listen};
 use crate::testing::{manage, server, soon, with_user};
@@ -90,9 +88,7 @@ async fn every_publish_to_an_exchange_that_is_not_ours_is_denied_and_all_others_
     once.dedup();
     assert_eq!(once, stored, "nothing is repeated");
     assert!(stored.iter().all(|n| n % 4 == 3) && confirmed.iter().all(|n| stored.contains(n)));
-    channel.delete_queue(&queue, soon()).await.unwrap();
-    link.close(Duration::from_secs(1)).await;
-    looking.close(Duration::from_secs(1)).await;
+    leave(&link, &channel, &queue, &looking).await;
     manage(&api, "DELETE", &format!("users/{}", config.user), "").await;
 }
 
@@ -110,9 +106,7 @@ async fn many_publishes_at_once_that_are_not_allowed_are_each_denied() {
         let denied = |error: &Error| *error.kind() == ErrorKind::Denied;
         assert!(matches!(&outcome, Outcome::Failed(error) if denied(error)), "{outcome:?}");
     }
-    channel.delete_queue(&queue, soon()).await.unwrap();
-    link.close(Duration::from_secs(1)).await;
-    looking.close(Duration::from_secs(1)).await;
+    leave(&link, &channel, &queue, &looking).await;
     manage(&api, "DELETE", &format!("users/{}", config.user), "").await;
 }
 
@@ -140,7 +134,5 @@ async fn headers_that_fill_a_frame_are_taken_and_one_byte_more_is_refused() {
         }
     }
     assert!(!session.is_over());
-    channel.delete_queue(&queue, soon()).await.unwrap();
-    link.close(Duration::from_secs(1)).await;
-    looking.close(Duration::from_secs(1)).await;
+    leave(&link, &channel, &queue, &looking).await;
 }

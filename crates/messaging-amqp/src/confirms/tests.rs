@@ -41,6 +41,13 @@ pub(super) async fn stage(config: &RabbitConfig) -> (Arc<Link>, Channel, String,
     (publishing, channel, name, looking)
 }
 
+/// Ends what [`stage`] began.
+pub(super) async fn leave(link: &Link, channel: &Channel, queue: &str, looking: &Link) {
+    channel.delete_queue(queue, soon()).await.unwrap();
+    link.close(Duration::from_secs(1)).await;
+    looking.close(Duration::from_secs(1)).await;
+}
+
 pub(super) async fn drain(channel: &Channel, queue: &str) -> Vec<u32> {
     let mut numbers = Vec::new();
     while let Some((got, _, body)) = channel.get(queue, soon()).await.unwrap() {
@@ -71,9 +78,7 @@ async fn publishes_are_confirmed_in_order_and_returns_name_their_publish() {
     assert!(publisher.flush(soon()).await);
     let late = publisher.publish(to(&queue, 1, 4), soon()).await.unwrap();
     assert!(matches!(late, Outcome::Failed(error) if *error.kind() == ErrorKind::Closed));
-    channel.delete_queue(&queue, soon()).await.unwrap();
-    link.close(Duration::from_secs(1)).await;
-    looking.close(Duration::from_secs(1)).await;
+    leave(&link, &channel, &queue, &looking).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,9 +129,7 @@ async fn a_connection_closed_by_force_loses_nothing_confirmed_and_repeats_nothin
     once.sort_unstable();
     once.dedup();
     assert_eq!(once.len(), stored.len(), "nothing is repeated");
-    channel.delete_queue(&queue, soon()).await.unwrap();
-    link.close(Duration::from_secs(1)).await;
-    looking.close(Duration::from_secs(1)).await;
+    leave(&link, &channel, &queue, &looking).await;
     manage(&api, "DELETE", &format!("users/{}", config.user), "").await;
 }
 
@@ -164,9 +167,7 @@ async fn a_server_that_does_not_read_is_seen_and_waited_for() {
     assert!(!session.is_blocked());
     assert_eq!(link.session(soon()).await.unwrap().epoch(), 1);
     assert_eq!(drain(&channel, &queue).await, [0, 1, 3]);
-    channel.delete_queue(&queue, soon()).await.unwrap();
-    link.close(Duration::from_secs(1)).await;
-    looking.close(Duration::from_secs(1)).await;
+    leave(&link, &channel, &queue, &looking).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

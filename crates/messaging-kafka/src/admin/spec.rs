@@ -65,10 +65,7 @@ pub(crate) async fn create_places(
     let found = shared.cluster.metadata(Some(&names)).await?;
     // To use what is there takes no right to create it.
     let is_there = |spec: &&TopicSpec| {
-        let same = found.iter().find(|topic| topic.name == spec.name && topic.error == 0);
-        same.is_some_and(|topic| {
-            !topic.partitions.is_empty() && topic.partitions.iter().all(|one| one.leader.is_some())
-        })
+        found.iter().any(|topic| topic.name == spec.name && topic.error == 0 && topic.is_led())
     };
     let missing = specs.iter().filter(|spec| !is_there(spec));
     let creating = missing.map(|spec| topics::create(&shared.cluster, spec));

@@ -38,6 +38,12 @@ impl Topic {
     pub(crate) fn partition(&self, number: i32) -> Option<&Partition> {
         self.partitions.iter().find(|partition| partition.number == number)
     }
+
+    /// Whether it has partitions, and each of them a leader.
+    pub(crate) fn is_led(&self) -> bool {
+        !self.partitions.is_empty()
+            && self.partitions.iter().all(|partition| partition.leader.is_some())
+    }
 }
 
 impl Cluster {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::desk::Commit;
 use super::member::{Member, Notice};
 use crate::cluster::BrokerId;
-use crate::error::from_code;
+use crate::error::{denied, from_code};
 use crate::group::Partition;
 use crate::offsets::metadata::hash_of;
 
@@ -27,7 +27,6 @@ const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const FENCED_INSTANCE: i16 = 82;
-const DENIED: [i16; 2] = [29, 30];
 
 /// How long after one commit the next one is made at the earliest, unless something waits for it: a
 /// commit costs the broker as much as a batch of messages.
@@ -112,8 +111,10 @@ async fn send(member: &Member, group: &str, to: &mut To, commit: Commit) -> bool
         let generation = to.0.0;
         // The keeper has ended if nobody listens, and with it everything here.
         drop(member.notices.send(Notice::Refused { generation, code }).await);
-    } else if let Some(code) = codes.iter().copied().find(|code| DENIED.contains(code)) {
-        member.refuse(from_code(code, &format!("group {group}")));
+    } else if let Some(error) =
+        codes.iter().find_map(|code| denied(*code, &format!("group {group}")))
+    {
+        member.refuse(error);
         // Nothing of it can be stored, so nobody has to wait for that.
         member.desk.lose(&member.desk.held());
     } else if !codes.is_empty() {

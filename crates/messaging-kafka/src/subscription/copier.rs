@@ -69,9 +69,9 @@ pub(super) async fn run(member: Arc<Member>) {
                         parts.push_front(part);
                     }
                     Err(Failed::Refused(error)) => {
-                        let text = error.to_string();
-                        let again = || Error::new(error.kind().clone(), text.clone());
-                        part.into_iter().for_each(|copy| member.desk.not_copied(copy, again()));
+                        if let Some(copy) = part.pop() {
+                            member.desk.not_copied(copy, error);
+                        }
                     }
                     Err(Failed::Unknown(error)) => {
                         if !waits {

@@ -15,12 +15,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::desk::Wanted;
-use super::member::{DENIED, Member};
+use super::member::Member;
 use super::places::{EARLIEST, LATEST, offset_at};
 use crate::cluster::BrokerId;
 use crate::config::OutOfRange;
 use crate::connection::Connection;
-use crate::error::from_code;
+use crate::error::{denied, from_code};
 use crate::read::aborted::Aborted;
 use crate::read::batch::{Batch, Batches};
 
@@ -235,9 +235,11 @@ impl Source {
                 match data.error_code {
                     0 => self.read(wanted, data, &mut room),
                     OUT_OF_RANGE => self.out_of_range(wanted).await,
-                    DENIED => self.member.refuse(from_code(DENIED, place.0)),
-                    // Somebody else leads it by now, or will soon.
-                    _ => self.moved.push(wanted.lane),
+                    code => match denied(code, place.0) {
+                        Some(error) => self.member.refuse(error),
+                        // Somebody else leads it by now, or will soon.
+                        None => self.moved.push(wanted.lane),
+                    },
                 }
             }
         }

@@ -12,11 +12,8 @@ use super::desk::Desk;
 use super::place::{Content, Place};
 use crate::admin::retry_topic;
 use crate::driver::Shared;
-use crate::error::from_code;
+use crate::error::denied;
 use crate::group::{Partition, Partitions};
-
-/// Kafka's code for a topic that is not for us.
-pub(super) const DENIED: i16 = 29;
 
 /// What a subscription reads, and as whom.
 #[derive(Debug)]
@@ -150,8 +147,8 @@ impl Member {
         let topics = self.source.topics(&self.shared, &self.shared.topology())?;
         let names: Vec<&str> = topics.keys().map(String::as_str).collect();
         let found = self.shared.cluster.metadata(Some(&names)).await?;
-        if let Some(denied) = found.iter().find(|topic| topic.error == DENIED) {
-            return Err(from_code(DENIED, &denied.name));
+        if let Some(error) = found.iter().find_map(|topic| denied(topic.error, &topic.name)) {
+            return Err(error);
         }
         self.desk.doubt(&found.iter().map(|topic| (topic.name.as_str(), topic.id)).collect());
         let mut partitions = Partitions::new();
