@@ -1,5 +1,6 @@
 //! Opening subscriptions, and what each receives.
 
+mod content;
 mod copying;
 mod desk;
 mod line;

@@ -241,7 +241,7 @@ impl Desk {
                 };
                 let Some(tag) = tag else { break };
                 let Some(slot) = lane.ring.get_mut(tag) else { break };
-                let Some(message) = &slot.message else { continue };
+                let Some(message) = slot.content.message() else { continue };
                 slot.state = SlotState::InHand;
                 state.in_hand += 1;
                 state.bytes += message.bytes();

@@ -32,6 +32,8 @@ pub(super) struct Line {
     /// The subject of the last delivery, and whether it is for this subscription: the next often
     /// has the same.
     last: Option<(Subject, bool)>,
+    /// Room for what is read at once, used again and again.
+    pub(super) arrivals: Vec<Arrival>,
 }
 
 impl Line {
@@ -47,8 +49,8 @@ impl Line {
         channel.set_prefetch(prefetch, deadline).await?;
         let consumed = channel.consume(&queue, "", false, FieldTable::new(), deadline);
         let (tag, deliveries) = consumed.await?;
-        let (ended, last) = (false, None);
-        Ok(Self { lane, epoch, queue, channel, events, deliveries, ended, tag, last })
+        let (ended, last, arrivals) = (false, None, Vec::new());
+        Ok(Self { lane, epoch, queue, channel, events, deliveries, ended, tag, last, arrivals })
     }
 
     /// Waits until the server has written something after our last acks, by consuming an empty queue for

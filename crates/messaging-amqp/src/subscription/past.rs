@@ -5,18 +5,18 @@
 //! nobody but the connection failed.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
-use messaging_core::{Message, MessageId, Settlement};
+use messaging_core::{Message, Settlement};
 use tokio::time::Instant;
 
+use super::content::{Content, Print};
 use super::ring::{Alias, Slot, State};
 
 /// Deliveries of lost channels, by what they were handed out as.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     known: HashMap<Alias, Known>,
-    ids: HashMap<MessageId, VecDeque<Alias>>,
+    prints: HashMap<Print, VecDeque<Alias>>,
     /// Those that came back while they were in hand, and their tags now.
     back: HashMap<Alias, u64>,
 }
@@ -26,7 +26,8 @@ pub(super) struct Past {
 pub(super) struct Known {
     pub(super) fate: Fate,
     pub(super) attempt: u32,
-    pub(super) message: Arc<Message>,
+    pub(super) content: Content,
+    print: Print,
     pub(super) copy: u64,
     /// When it was to go out again, where its retry is in place.
     pub(super) not_before: Option<Instant>,
@@ -58,10 +59,11 @@ impl Past {
             State::Rejected => return,
         };
         let alias = slot.alias.unwrap_or(own);
-        let Slot { attempt, message, copy, .. } = slot;
-        let Some(message) = message else { return };
-        self.ids.entry(message.id.clone()).or_default().push_back(alias);
-        self.known.insert(alias, Known { fate, attempt, message, copy, not_before, lost: own.0 });
+        let Slot { attempt, content, copy, .. } = slot;
+        let Some(print) = content.print() else { return };
+        self.prints.entry(print).or_default().push_back(alias);
+        let lost = own.0;
+        self.known.insert(alias, Known { fate, attempt, content, print, copy, not_before, lost });
     }
 
     /// A channel is lost once more: what did not come back over the last one is with somebody else,
@@ -85,14 +87,8 @@ impl Past {
     /// The delivery that comes back as this message, if it is one of ours; it is forgotten here.
     /// Another copy of the message is another delivery: it may be what an acked one has become.
     pub(super) fn recognise(&mut self, message: &Message, copy: u64) -> Option<(Alias, Known)> {
-        let aliases = self.ids.get(&message.id)?;
-        let same = |alias: &&Alias| {
-            self.known.get(*alias).is_some_and(|known| {
-                known.copy == copy
-                    && known.message.subject == message.subject
-                    && known.message.body == message.body
-            })
-        };
+        let aliases = self.prints.get(&Print::of(message))?;
+        let same = |alias: &&Alias| self.known.get(*alias).is_some_and(|known| known.copy == copy);
         let alias = *aliases.iter().find(same)?;
         Some((alias, self.forget(alias)?))
     }
@@ -117,10 +113,10 @@ impl Past {
 
     pub(super) fn forget(&mut self, alias: Alias) -> Option<Known> {
         let known = self.known.remove(&alias)?;
-        if let Some(aliases) = self.ids.get_mut(&known.message.id) {
+        if let Some(aliases) = self.prints.get_mut(&known.print) {
             aliases.retain(|other| *other != alias);
             if aliases.is_empty() {
-                self.ids.remove(&known.message.id);
+                self.prints.remove(&known.print);
             }
         }
         Some(known)
@@ -129,7 +125,7 @@ impl Past {
     /// Nothing of it comes back.
     pub(super) fn is_gone(&mut self) {
         self.back.clear();
-        self.ids.clear();
+        self.prints.clear();
         self.known.retain(|_, known| matches!(known.fate, Fate::InHand | Fate::Gone));
         for known in self.known.values_mut() {
             known.fate = Fate::Gone;
@@ -139,6 +135,6 @@ impl Past {
     /// How many are in hand without having come back, and their bytes.
     pub(super) fn in_hand(&self) -> (usize, usize) {
         let in_hand = self.known.values().filter(|known| matches!(known.fate, Fate::InHand));
-        in_hand.fold((0, 0), |(count, bytes), known| (count + 1, bytes + known.message.bytes()))
+        in_hand.fold((0, 0), |(count, bytes), known| (count + 1, bytes + known.content.bytes()))
     }
 }

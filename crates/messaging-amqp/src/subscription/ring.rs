@@ -9,13 +9,14 @@ use bytes::Bytes;
 use messaging_core::Message;
 use tokio::time::Instant;
 
+use super::content::Content;
+
 /// A delivery that is not settled at the server, or whose ack stands behind one that is not.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) state: State,
     pub(super) attempt: u32,
-    /// Nothing where nobody here was to see it, or where it was acked and is large.
-    pub(super) message: Option<Arc<Message>>,
+    pub(super) content: Content,
     /// When it came, as the server bounds how long it may stay.
     pub(super) arrived: Instant,
     /// As what it was handed out, where that was over an earlier channel.
@@ -68,9 +69,6 @@ pub(super) struct Ring {
     /// Before this, nothing waits.
     next: u64,
 }
-
-/// A message that is larger is not kept beyond its ack.
-const MOST_KEPT: usize = 4 * 1_024;
 
 impl Ring {
     pub(super) const fn new(window: u64) -> Self {
@@ -130,6 +128,7 @@ impl Ring {
             && !matches!(slot.state, State::Done | State::Acked)
         {
             slot.state = State::Done;
+            slot.content.finish();
             self.done.push(tag);
         }
     }
@@ -160,7 +159,7 @@ impl Ring {
                 State::Done => {
                     done += 1;
                     acks.up_to = Some((self.floor, done > 1));
-                    slot.acked();
+                    slot.state = State::Acked;
                 }
                 State::Acked | State::Rejected => {}
                 State::Waiting | State::Withheld | State::InHand | State::Copying => break,
@@ -171,7 +170,7 @@ impl Ring {
         rest.retain(|tag| *tag >= self.floor);
         for tag in &rest {
             if let Some(slot) = self.get_mut(*tag) {
-                slot.acked();
+                slot.state = State::Acked;
             }
         }
         if rest.is_empty() {
@@ -208,21 +207,13 @@ impl Slot {
         message: Arc<Message>,
         arrived: Instant,
     ) -> Self {
-        Self { state, attempt, message: Some(message), arrived, alias: None, copy: 0 }
+        let content = Content::Message(message);
+        Self { state, attempt, content, arrived, alias: None, copy: 0 }
     }
 
     /// The key, where those count.
     pub(super) fn key(&self, keyed: bool) -> Option<&Bytes> {
-        self.message.as_ref().filter(|_| keyed)?.key.as_ref()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.message.as_ref().map_or(0, |message| message.bytes())
-    }
-
-    fn acked(&mut self) {
-        self.state = State::Acked;
-        self.message.take_if(|message| message.bytes() > MOST_KEPT);
+        self.content.message().filter(|_| keyed)?.key.as_ref()
     }
 }
 

@@ -28,7 +28,7 @@ const BATCH: usize = 512;
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// How long an ack waits for others where a handful more can be expected.
-const LINGER: Duration = Duration::from_millis(1);
+const LINGER: Duration = Duration::from_millis(5);
 
 /// How often it is looked for what stands too long, at most.
 const EXPIRING: Duration = Duration::from_millis(500);

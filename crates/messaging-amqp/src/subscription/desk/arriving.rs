@@ -5,6 +5,7 @@ use std::sync::Arc;
 use messaging_core::{Message, Settlement};
 use tokio::time::Instant;
 
+use super::super::content::Content;
 use super::super::past::{Fate, Known};
 use super::super::ring::{Alias, Slot, State as SlotState};
 use super::{Copy, Desk, Lane, MAIN, Phase, Returning, State, Target};
@@ -33,7 +34,12 @@ impl Arrival {
 
 impl Desk {
     /// Takes in what came over a lane's channel; nothing if that is no longer the one.
-    pub(in super::super) fn arrived(&self, lane: u32, epoch: u32, arrivals: Vec<Arrival>) {
+    pub(in super::super) fn arrived(
+        &self,
+        lane: u32,
+        epoch: u32,
+        arrivals: impl IntoIterator<Item = Arrival>,
+    ) {
         let now = Instant::now();
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -58,8 +64,8 @@ impl Desk {
         let Some(lane) = state.lanes.get_mut(number as usize) else { return false };
         let Some(message) = arrival.message else {
             let alias = None;
-            let (state, attempt, message) = (SlotState::Done, 1, None);
-            lane.ring.push(Slot { state, attempt, message, arrived: now, alias, copy: 0 });
+            let (state, attempt, content) = (SlotState::Done, 1, Content::Unseen);
+            lane.ring.push(Slot { state, attempt, content, arrived: now, alias, copy: 0 });
             return true;
         };
         if arrival.returns > 0
@@ -110,8 +116,8 @@ impl Desk {
     ) -> bool {
         let open = state.phase == Phase::Open;
         let Some(lane) = state.lanes.get_mut(number as usize) else { return false };
-        let Known { fate, attempt, message, not_before, copy, .. } = known;
-        let slot = |state| Slot { copy, ..Slot::new(state, attempt, Arc::clone(&message), now) };
+        let Known { fate, attempt, content, not_before, copy, .. } = known;
+        let slot = |state| Slot { state, attempt, content, arrived: now, alias: None, copy };
         match fate {
             Fate::Waiting if open => {
                 let tag = lane.ring.push(slot(SlotState::Waiting));

@@ -79,7 +79,7 @@ impl State {
     pub(super) fn send_back(&mut self, number: usize, tag: u64) {
         let Some(lane) = self.lanes.get_mut(number) else { return };
         let Some(slot) = lane.ring.get_mut(tag) else { return };
-        let Some(message) = slot.message.clone() else { return };
+        let Some(message) = slot.content.message().cloned() else { return };
         slot.state = SlotState::Copying;
         let of = slot.alias.unwrap_or((lane.epoch, tag));
         let attempt = slot.attempt;

@@ -38,7 +38,7 @@ impl Desk {
             if in_place && slot.state == SlotState::InHand {
                 slot.state = SlotState::Waiting;
                 lost += 1;
-                state.bytes -= slot.bytes();
+                state.bytes -= slot.content.bytes();
             }
             lane.past.remember((epoch, tag), slot, delayed.get(&tag).copied());
         }
@@ -106,7 +106,7 @@ impl Desk {
                         let Some(slot) = lane.ring.get_mut(tag) else { break };
                         slot.attempt += 1;
                         state.in_hand -= 1;
-                        state.bytes -= slot.bytes();
+                        state.bytes -= slot.content.bytes();
                         let (epoch, id) = slot.alias.unwrap_or((lane.epoch, tag));
                         let lane = u32::try_from(number).unwrap_or_default();
                         expired.push(Token { lane, epoch, id: id.into() });

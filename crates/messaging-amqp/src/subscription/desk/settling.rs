@@ -56,7 +56,7 @@ impl Desk {
         };
         let known = lane.ring.acks() > 0 || !state.copies.is_empty();
         state.in_hand -= 1;
-        state.bytes -= slot.bytes();
+        state.bytes -= slot.content.bytes();
         if slot.alias.is_some() && settle.how == Settlement::Ack {
             lane.past.forget_tag(alias);
         }
@@ -122,7 +122,7 @@ impl Desk {
                 Target::Group
             }
         };
-        let Some(message) = slot.message.clone() else { return };
+        let Some(message) = slot.content.message().cloned() else { return };
         slot.state = SlotState::Copying;
         let attempt = slot.attempt;
         state.copy(Copy { lane: number, of, to, attempt, message, confirm });
@@ -142,7 +142,7 @@ impl Desk {
         match known.fate {
             Fate::InHand => {
                 state.in_hand -= 1;
-                state.bytes -= known.message.bytes();
+                state.bytes -= known.content.bytes();
                 known.fate = Fate::Settled(settle.how);
                 resolve(settle.confirm);
                 state.wake();

@@ -74,8 +74,10 @@ async fn why(line: &mut Line) -> End {
 }
 
 pub(super) fn take_in(member: &Member, line: &mut Line, buffer: &mut Vec<ConsumerMessage>) {
-    let arrivals = buffer.drain(..).map(|delivery| line.read(member, delivery)).collect();
-    member.desk.arrived(line.lane, line.epoch, arrivals);
+    let mut arrivals = std::mem::take(&mut line.arrivals);
+    arrivals.extend(buffer.drain(..).map(|delivery| line.read(member, delivery)));
+    member.desk.arrived(line.lane, line.epoch, arrivals.drain(..));
+    line.arrivals = arrivals;
 }
 
 /// Asks for no more deliveries, and takes in those that were on their way.

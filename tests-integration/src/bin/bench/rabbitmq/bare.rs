@@ -18,7 +18,7 @@ use messaging::MessageId;
 use tokio::sync::Semaphore;
 
 use super::place::{EXCHANGE, KEY, Place, QUEUE, QueueKind};
-use super::{MESSAGES, MULTIPLE, Meter, PREFETCH, Sample};
+use super::{MESSAGES, MULTIPLE, Meter, PREFETCH, Sample, ours};
 use crate::bare::{BOUND, body};
 
 async fn connect(place: &Place) -> (Connection, Channel) {
@@ -157,7 +157,7 @@ pub(super) fn consume_single(place: Place) -> BoxFuture<'static, Sample> {
 }
 
 async fn consume(place: Place, acks: usize) -> Sample {
-    fill(&place).await;
+    ours::fill(&place).await;
     let link = connect(&place).await;
     let channel = &link.1;
     let mut meter = None;
@@ -174,7 +174,8 @@ async fn consume(place: Place, acks: usize) -> Sample {
         }
     }
     // The answer comes after every ack has been taken.
-    declare(channel, place.kind).await;
+    let passive = QueueDeclareArguments::new(QUEUE).passive(true).finish();
+    channel.queue_declare(passive).await.unwrap();
     let sample = meter.unwrap().stop();
     end(link).await;
     sample

@@ -13,7 +13,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use messaging::MessageId;
 
 use super::place::{EXCHANGE, KEY, Place, QUEUE};
-use super::{MESSAGES, Meter, PREFETCH, Sample, bare};
+use super::{MESSAGES, Meter, PREFETCH, Sample, ours};
 use crate::bare::{BOUND, body};
 
 async fn connect(place: &Place) -> (Connection, Channel) {
@@ -63,7 +63,7 @@ async fn confirmed(one: impl Future<Output = lapin::Result<lapin::Confirmation>>
 
 pub(super) fn consume(place: Place) -> BoxFuture<'static, Sample> {
     async move {
-        bare::fill(&place).await;
+        ours::fill(&place).await;
         let (connection, channel) = connect(&place).await;
         let mut meter = None;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.unwrap();

@@ -1,6 +1,6 @@
 //! The same work through the layer.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -51,17 +51,26 @@ pub(super) fn publish(place: Place) -> BoxFuture<'static, Sample> {
     .boxed()
 }
 
+fn spec() -> SubscribeSpec {
+    let prefetch = NonZeroU32::from(NonZeroU16::new(PREFETCH).unwrap());
+    SubscribeSpec::group(QUEUE, ["tasks"]).unwrap().prefetch(prefetch)
+}
+
+/// Puts the group's own queue in the place of the bare one, full.
+pub(super) async fn fill(place: &Place) {
+    bare::remove(place).await;
+    let broker = open(place).await;
+    drop(broker.subscribe::<Bytes>(spec()).await.unwrap());
+    broker.close().await.unwrap();
+    bare::fill(place).await;
+}
+
 pub(super) fn consume(place: Place) -> BoxFuture<'static, Sample> {
     async move {
+        fill(&place).await;
         let broker = open(&place).await;
-        // The group's own queue takes the place of the bare one.
-        bare::remove(&place).await;
-        let spec = SubscribeSpec::group(QUEUE, ["tasks"]).unwrap();
-        let spec = spec.prefetch(NonZeroU32::from(std::num::NonZeroU16::new(PREFETCH).unwrap()));
-        drop(broker.subscribe::<Bytes>(spec.clone()).await.unwrap());
-        bare::fill(&place).await;
         let mut meter = None;
-        let mut consumer = broker.subscribe::<Bytes>(spec).await.unwrap();
+        let mut consumer = broker.subscribe::<Bytes>(spec()).await.unwrap();
         for _ in 0..MESSAGES {
             let delivery = consumer.next().await.unwrap().unwrap();
             meter.get_or_insert_with(Meter::start);
