@@ -86,6 +86,8 @@ pub(crate) struct Member {
     retired: bool,
     /// Since when the coordinator says that it does not know us.
     forgotten: Option<Instant>,
+    /// Until when a coordinator that moves or loads is told again that we leave.
+    goodbye_until: Instant,
     failures: u32,
     calls: Call,
     jitter: u64,
@@ -116,6 +118,7 @@ impl Member {
             rejoin: None,
             retired: false,
             forgotten: None,
+            goodbye_until: now,
             failures: 0,
             calls: 0,
             jitter,
@@ -254,6 +257,7 @@ impl Member {
         }
         drop(self.holdings.lose());
         self.phase = Phase::Leaving;
+        self.goodbye_until = now + SHORT;
         // The group waits for everybody whom it has given a name, so it has to be told by that name.
         if let Some(join) = self.pending.as_mut().filter(|pending| pending.asked == Asked::Join)
             && self.id.is_empty()
@@ -262,9 +266,8 @@ impl Member {
             join.until = join.until.min(now + SHORT);
             return;
         }
-        if self.pending.take().is_some_and(|pending| pending.asked != Asked::Find) {
-            self.actions.push(Action::Reconnect);
-        }
+        // The coordinator itself answers a join of ours that waits there when it hears that we leave.
+        self.pending = None;
     }
 
     fn want_rejoin(&mut self, at: Instant) {

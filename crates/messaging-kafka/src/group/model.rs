@@ -48,6 +48,8 @@ struct Client {
     member: Member,
     /// The connection of joins; a later one is another one.
     connection: u64,
+    /// Whether it has found the coordinator since it gave its connection up.
+    linked: bool,
     frozen_until: u64,
     retired: bool,
     gone: bool,
@@ -118,6 +120,7 @@ impl World {
         let client = Client {
             member,
             connection: 0,
+            linked: false,
             frozen_until: 0,
             retired: false,
             gone: false,
@@ -140,6 +143,8 @@ impl World {
         match action {
             Action::Request { call, request, .. } => {
                 let state = &mut self.clients[client];
+                let anywhere = matches!(request, Request::Beat { .. } | Request::Find);
+                assert!(state.linked || anywhere, "{request:?} to a coordinator that is not known");
                 state.joins += u64::from(matches!(request, Request::Join { .. }));
                 // Beats have a connection of their own, which is never the problem here.
                 let beat = matches!(request, Request::Beat { .. } | Request::Find);
@@ -149,7 +154,10 @@ impl World {
                     self.send(way, message);
                 }
             }
-            Action::Reconnect => self.clients[client].connection += 1,
+            Action::Reconnect => {
+                self.clients[client].connection += 1;
+                self.clients[client].linked = false;
+            }
             Action::Revoked(partitions) => {
                 for partition in partitions {
                     let after = self.random.below(2) * self.random.below(4_000);
@@ -181,8 +189,9 @@ impl World {
                 replies.into_iter().for_each(|reply| self.reply(reply));
             }
             Message::Answered { client, connection, call, answer } => {
-                let state = &self.clients[client];
+                let state = &mut self.clients[client];
                 let open = connection == u64::MAX || connection == state.connection;
+                state.linked |= matches!(answer, Ok(Answer::Found));
                 if open && !state.gone {
                     self.event(client, Event::Answered { call, answer });
                 }

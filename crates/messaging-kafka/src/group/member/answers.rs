@@ -20,7 +20,7 @@ impl Member {
         }
         let Some(pending) = self.pending.take_if(|pending| pending.call == call) else { return };
         match (pending.asked, answer) {
-            (Asked::Leave, _) => self.end(),
+            (Asked::Leave, Ok(_)) => self.end(),
             (_, Ok(Answer::Found)) => self.coordinator = true,
             (_, Ok(Answer::Named(id) | Answer::Joined(Joined { member: id, .. })))
                 if self.phase == Phase::Leaving =>
@@ -40,14 +40,17 @@ impl Member {
 
     fn failed(&mut self, now: Instant, pending: &Pending, fault: Fault) {
         let asked = pending.asked;
-        if self.phase == Phase::Leaving {
+        let meaning = self.meaning(fault, asked);
+        if self.phase == Phase::Leaving
+            && (now >= self.goodbye_until || !matches!(meaning, Meaning::Later | Meaning::Moved))
+        {
             // Our silence tells the group as well.
             return self.end();
         }
         if matches!(self.phase, Phase::Joining | Phase::Syncing) {
             self.phase = Phase::Out;
         }
-        match self.meaning(fault, asked) {
+        match meaning {
             Meaning::Later => self.back_off(now),
             Meaning::Moved => {
                 if asked != Asked::Find {

@@ -211,3 +211,43 @@ async fn who_leaves_before_it_has_a_name_gives_back_the_one_it_gets() {
     let actions = member.on(now, Event::Answered { call: leave, answer: Ok(Answer::Left) });
     assert!(matches!(actions[..], [Action::Ended]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_it_joins_tells_the_coordinator_that_it_knows() {
+    let now = Instant::now();
+    let mut member = stable(now, None);
+    let join = member.on(now, Event::Retire);
+    assert!(joins_as(&join).is_some(), "{join:?}");
+    let actions = member.on(now, Event::Leave);
+    let leaves =
+        |action: &Action| matches!(action, Action::Request { request: Request::Leave { .. }, .. });
+    assert!(actions.len() == 1 && leaves(&actions[0]), "{actions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_moves_is_found_again_to_be_told_that_we_leave() {
+    const NOT_COORDINATOR: i16 = 16;
+    let mut at = Instant::now();
+    let mut member = stable(at, None);
+    let mut actions = VecDeque::from(member.on(at, Event::Leave));
+    let mut asked = Vec::new();
+    loop {
+        let Some(action) = actions.pop_front() else {
+            let Some(deadline) = member.deadline() else { break };
+            at = deadline.max(at);
+            actions.extend(member.on(at, Event::Tick));
+            continue;
+        };
+        let Action::Request { call, request, .. } = action else { continue };
+        let answer = match request {
+            Request::Find => Ok(Answer::Found),
+            Request::Leave { .. } if asked.is_empty() => Err(Fault::Code(NOT_COORDINATOR)),
+            Request::Leave { .. } => Ok(Answer::Left),
+            other => unreachable!("{other:?}"),
+        };
+        asked.push(format!("{request:?}"));
+        actions.extend(member.on(at, Event::Answered { call, answer }));
+    }
+    let leave = format!("{:?}", Request::Leave { member: "m".into() });
+    assert_eq!(asked, [leave.clone(), "Find".to_owned(), leave]);
+}
