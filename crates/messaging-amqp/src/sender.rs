@@ -93,6 +93,7 @@ impl Publication for Addressed {
         self.outgoing.begin(now)
     }
 
+    #[inline]
     fn wire(&mut self, frame_max: usize) -> Result<Publish> {
         let Outbound { properties, routing_key, body } =
             wire::outgoing(&self.outgoing.message, Marks::default())?;
@@ -107,7 +108,7 @@ impl Publication for Addressed {
 
     fn is(&self, id: Option<&str>, routing_key: &str) -> bool {
         let message = &self.outgoing.message;
-        *message.subject == *routing_key && id.is_some_and(|id| message.id.to_string() == id)
+        *message.subject == *routing_key && id == Some(message.id.text(&mut [0; 36]))
     }
 
     fn route(&self) -> (&str, &str) {

@@ -47,6 +47,7 @@ pub(crate) struct Marks {
 ///
 /// # Errors
 /// [`ErrorKind::InvalidMessage`] for a content type that does not fit.
+#[inline]
 pub(crate) fn outgoing(message: &Message, ours: Marks) -> Result<Outbound> {
     let content_type = message.content_type.as_str();
     if content_type.len() > 255 {
@@ -57,7 +58,7 @@ pub(crate) fn outgoing(message: &Message, ours: Marks) -> Result<Outbound> {
     let mut properties = BasicProperties::default();
     properties
         .with_content_type(content_type)
-        .with_message_id(&message.id.to_string())
+        .with_message_id(message.id.text(&mut [0; 36]))
         .with_persistence(true);
     if message.priority > 0 {
         properties.with_priority(message.priority);
@@ -68,7 +69,7 @@ pub(crate) fn outgoing(message: &Message, ours: Marks) -> Result<Outbound> {
     }
     Ok(Outbound {
         properties,
-        routing_key: message.subject.to_string(),
+        routing_key: (*message.subject).to_owned(),
         body: message.body.to_vec(),
     })
 }

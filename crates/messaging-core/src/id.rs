@@ -34,6 +34,14 @@ impl MessageId {
         Self::generate_at(SystemTime::now())
     }
 
+    /// Its text, which is written into `room` unless it is kept as text.
+    pub fn text<'a>(&'a self, room: &'a mut [u8; 36]) -> &'a str {
+        match &self.0 {
+            Repr::Uuid(uuid) => uuid.hyphenated().encode_lower(room),
+            Repr::Text(text) => text,
+        }
+    }
+
     /// As [`MessageId::generate`], where one reading of the clock serves many.
     pub(crate) fn generate_at(now: SystemTime) -> Self {
         Self(Repr::Uuid(next_uuid(now)))
@@ -68,10 +76,7 @@ impl FromStr for MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Repr::Uuid(uuid) => uuid.hyphenated().fmt(f),
-            Repr::Text(text) => f.write_str(text),
-        }
+        f.write_str(self.text(&mut [0; 36]))
     }
 }
 

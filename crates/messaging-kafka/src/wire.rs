@@ -23,10 +23,10 @@ pub(crate) struct Origin<'a> {
 /// The headers of a message's record, in order; `each` gets a name and its value.
 pub(crate) fn headers(message: &Message, mut each: impl FnMut(&str, &[u8])) {
     each(SUBJECT, message.subject.as_bytes());
-    each(ID, Text::of(&message.id).as_bytes());
+    each(ID, message.id.text(&mut [0; 36]).as_bytes());
     each(CONTENT_TYPE, message.content_type.as_str().as_bytes());
     if message.priority > 0 {
-        each(PRIORITY, Text::of(message.priority).as_bytes());
+        each(PRIORITY, &[b'0' + message.priority.min(Message::MAX_PRIORITY)]);
     }
     others(message).for_each(|(name, value)| each(name, value));
 }
@@ -106,35 +106,6 @@ pub(crate) fn read<'a>(
 
 fn utf8(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
-}
-
-/// A short text on the stack; the longest is an id.
-struct Text {
-    bytes: [u8; MessageId::MAX_BYTES],
-    length: usize,
-}
-
-impl Text {
-    fn of(value: impl std::fmt::Display) -> Self {
-        let mut text = Self { bytes: [0; MessageId::MAX_BYTES], length: 0 };
-        // Everything that is written here is at most that long; else it would end early.
-        std::fmt::Write::write_fmt(&mut text, format_args!("{value}")).ok();
-        text
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Write for Text {
-    fn write_str(&mut self, more: &str) -> std::fmt::Result {
-        let end = self.length + more.len();
-        let room = self.bytes.get_mut(self.length..end).ok_or(std::fmt::Error)?;
-        room.copy_from_slice(more.as_bytes());
-        self.length = end;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
