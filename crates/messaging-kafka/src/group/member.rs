@@ -339,6 +339,10 @@ impl Member {
             Asked::Join | Asked::Sync => self.settings.rebalance + Duration::from_secs(5),
             _ => (self.settings.session / 3).min(SHORT),
         };
+        let within = match self.phase {
+            Phase::Leaving => within.min(self.goodbye_until.saturating_duration_since(now)),
+            _ => within,
+        };
         self.actions.push(Action::Request { call, within, request });
         Pending { call, asked, generation: self.generation, sent: now, until: now + within }
     }

@@ -104,19 +104,16 @@ async fn send(member: &Member, group: &str, to: &mut To, commit: Commit) -> bool
     };
     let (refused, codes): (Vec<Partition>, Vec<i16>) =
         answers.into_iter().filter(|(_, code)| *code != 0).unzip();
-    let refusal = codes.iter().copied().find(|code| {
-        [ILLEGAL_GENERATION, UNKNOWN_MEMBER, REBALANCE_IN_PROGRESS, FENCED_INSTANCE].contains(code)
-    });
+    let of_membership =
+        [ILLEGAL_GENERATION, UNKNOWN_MEMBER, REBALANCE_IN_PROGRESS, FENCED_INSTANCE];
+    let refusal = codes
+        .iter()
+        .copied()
+        .find(|code| of_membership.contains(code) || denied(*code, group).is_some());
     if let Some(code) = refusal {
         let generation = to.0.0;
         // The keeper has ended if nobody listens, and with it everything here.
         drop(member.notices.send(Notice::Refused { generation, code }).await);
-    } else if let Some(error) =
-        codes.iter().find_map(|code| denied(*code, &format!("group {group}")))
-    {
-        member.refuse(error);
-        // Nothing of it can be stored, so nobody has to wait for that.
-        member.desk.lose(&member.desk.held());
     } else if !codes.is_empty() {
         to.2 = None;
     }

@@ -73,7 +73,7 @@ impl Member {
                 self.forgotten(now);
                 self.back_off(now);
             }
-            Meaning::Fatal(error) => self.fail(error),
+            Meaning::Fatal(error) => self.fail(now, error),
         }
     }
 
@@ -103,10 +103,10 @@ impl Member {
         }
     }
 
-    fn fail(&mut self, error: Error) {
+    fn fail(&mut self, now: Instant, error: Error) {
         self.lose();
         self.actions.push(Action::Failed(error));
-        self.end();
+        self.leave(now);
     }
 
     fn joined(&mut self, now: Instant, pending: &Pending, joined: Joined) {
@@ -135,8 +135,8 @@ impl Member {
         // What can't be read was written by no leader of ours: nothing is ours then.
         let assignment = Assignment::decode(bytes).unwrap_or_default();
         if let Some(theirs) = assignment.theirs {
-            self.conflict(&theirs);
-            return;
+            let error = self.conflict(&theirs);
+            return self.fail(now, error);
         }
         self.phase = Phase::Stable;
         self.shaken = false;
@@ -158,15 +158,13 @@ impl Member {
     }
 
     /// The group has other patterns: nothing of it is for us.
-    fn conflict(&mut self, theirs: &[String]) {
+    fn conflict(&self, theirs: &[String]) -> Error {
         let ours = self.settings.patterns.join(" ");
         let group = self.settings.name.clone();
         let theirs = theirs.join(" ");
         let text = format!("group {group} receives {theirs}, and this member asks for {ours}");
         let kind = ErrorKind::GroupConflict { group, theirs: Some(theirs), ours };
-        self.lose();
-        self.actions.push(Action::Failed(Error::new(kind, text)));
-        self.phase = Phase::Leaving;
+        Error::new(kind, text)
     }
 
     fn beat_answered(&mut self, now: Instant, beat: &Pending, answer: &Result<Answer, Fault>) {
@@ -200,7 +198,7 @@ impl Member {
     /// new generation already, so only what the join brings counts.
     fn disturbed(&mut self, now: Instant, meaning: Meaning, current: bool) {
         match meaning {
-            Meaning::Fatal(error) => self.fail(error),
+            Meaning::Fatal(error) if self.phase != Phase::Leaving => self.fail(now, error),
             Meaning::Moved if self.pending.is_none() => {
                 self.lose_coordinator();
                 self.back_off(now);
@@ -212,7 +210,8 @@ impl Member {
             | Meaning::Moved
             | Meaning::Rebalance
             | Meaning::Missed
-            | Meaning::Forgotten => {}
+            | Meaning::Forgotten
+            | Meaning::Fatal(_) => {}
         }
     }
 

@@ -1,5 +1,7 @@
 use std::collections::VecDeque;
 
+use messaging_core::ErrorKind;
+
 use super::super::Partition;
 use super::*;
 
@@ -90,15 +92,9 @@ async fn two_processes_of_one_name_end_the_first_loudly_and_for_good() {
 #[tokio::test(start_paused = true)]
 async fn a_member_with_a_name_of_its_own_keeps_its_place_when_it_ends() {
     let now = Instant::now();
-    let leaves = |instance| {
-        let actions = stable(now, instance).on(now, Event::Leave);
-        let is = |action: &Action| {
-            matches!(action, Action::Request { request: Request::Leave { .. }, .. })
-        };
-        actions.iter().any(is)
-    };
-    assert!(leaves(None));
-    assert!(!leaves(Some("one")));
+    let says_so = |instance| stable(now, instance).on(now, Event::Leave).iter().any(leaves);
+    assert!(says_so(None));
+    assert!(!says_so(Some("one")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,6 +123,10 @@ async fn what_makes_no_progress_is_given_up_alone() {
         |action: &Action| matches!(action, Action::Request { request: Request::Join { .. }, .. });
     assert!(actions.iter().any(joins), "{actions:?}");
     assert_eq!(member.held(), Partitions::from([Partition::new("t", 0)]));
+}
+
+fn leaves(action: &Action) -> bool {
+    matches!(action, Action::Request { request: Request::Leave { .. }, .. })
 }
 
 /// Under which name it joins, if it does.
@@ -219,8 +219,6 @@ async fn who_leaves_while_it_joins_tells_the_coordinator_that_it_knows() {
     let join = member.on(now, Event::Retire);
     assert!(joins_as(&join).is_some(), "{join:?}");
     let actions = member.on(now, Event::Leave);
-    let leaves =
-        |action: &Action| matches!(action, Action::Request { request: Request::Leave { .. }, .. });
     assert!(actions.len() == 1 && leaves(&actions[0]), "{actions:?}");
 }
 
@@ -250,4 +248,16 @@ async fn a_coordinator_that_moves_is_found_again_to_be_told_that_we_leave() {
     }
     let leave = format!("{:?}", Request::Leave { member: "m".into() });
     assert_eq!(asked, [leave.clone(), "Find".to_owned(), leave]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_commit_leaves_so_that_nobody_waits_for_it() {
+    const DENIED: i16 = 30;
+    let now = Instant::now();
+    let mut member = stable(now, None);
+    let actions = member.on(now, Event::Refused { generation: 1, code: DENIED });
+    assert_eq!(lost(&actions), 2);
+    let is_failed = |action: &Action| matches!(action, Action::Failed(error) if *error.kind() == ErrorKind::Denied);
+    assert!(actions.iter().any(is_failed), "{actions:?}");
+    assert!(actions.iter().any(leaves), "{actions:?}");
 }
