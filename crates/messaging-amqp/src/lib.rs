@@ -27,7 +27,8 @@
 //! number that tells a copy of a message from its original; they count only on what comes through
 //! `P.return.<group>` or `P.suspects.<group>`. A message that is given back without an attempt
 //! (`Release`) goes as such a copy too, to the end of its queue: a return by the server would count
-//! as a crash. An ordered group keeps its place instead, and has neither copies nor suspects.
+//! as a crash. An ordered group keeps its place instead, and has neither copies nor suspects: what
+//! kills its worker each time is taken out by the server alone, after 100 returns.
 //!
 //! # Guarantees
 //! A publish is persistent, `mandatory` and confirmed: for a quorum queue, a majority has it. What
@@ -46,8 +47,9 @@
 //! would soon take back is ended before (`RABBITMQ_CONSUMER_TIMEOUT`): its handler is cancelled, and it
 //! comes again as a further attempt.
 //!
-//! A foreign message whose routing key is no legal subject is handed to nobody: it becomes a dead letter
-//! of its stream, with that as the reason and the bare stream as its subject. In the dead letters
+//! A foreign message whose routing key is no legal subject, or has a first word that no stream can be
+//! called by, is handed to nobody: it becomes a dead letter of its stream, or of the first that its
+//! group receives, with that as the reason and the bare stream as its subject. In the dead letters
 //! themselves it stays. Headers, a key and other properties go in one frame: above the server's
 //! `frame_max` less 8 KiB, or half of it if that is more, a publish is refused as too large, as copies
 //! may need the rest. Where a foreign message leaves no room for what a copy adds, the server moves it

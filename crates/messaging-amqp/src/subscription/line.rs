@@ -5,7 +5,7 @@ use std::sync::Arc;
 use amqprs::FieldTable;
 use amqprs::channel::ConsumerMessage;
 use messaging_core::driver::{Event, Parked};
-use messaging_core::{Error, Subject, Topology};
+use messaging_core::{Error, StreamName, Subject, Topology};
 use tokio::time::Instant;
 
 use super::desk::Arrival;
@@ -118,6 +118,8 @@ impl Line {
             return Ok(known.clone());
         }
         let subject: Subject = routing_key.parse()?;
+        // Dead letters are kept by stream.
+        subject.stream().parse::<StreamName>()?;
         let is_wanted = member.wants(&subject);
         Ok(self.last.insert((subject, is_wanted)).clone())
     }
