@@ -59,7 +59,7 @@ impl Limits {
     /// How many acks are worth to be brought to the server, which has that many fewer to send before
     /// it waits for them.
     fn ack_batch(&self) -> usize {
-        (usize::from(self.fetched) / 16).clamp(1, 128)
+        (usize::from(self.fetched) / 8).clamp(1, 256)
     }
 }
 

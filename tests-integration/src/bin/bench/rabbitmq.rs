@@ -20,7 +20,7 @@ use crate::cpu::Cpu;
 use crate::table::{Row, Target};
 
 /// How many messages each round publishes or consumes: so many windows.
-const MESSAGES: usize = 12 * BOUND;
+const MESSAGES: usize = 24 * BOUND;
 
 /// How many deliveries are unsettled at most, on all sides.
 const PREFETCH: u16 = 2_048;
@@ -29,7 +29,7 @@ const PREFETCH: u16 = 2_048;
 const MULTIPLE: usize = 100;
 
 /// How many rounds of each measurement are interleaved.
-const ROUNDS: usize = 11;
+const ROUNDS: usize = 9;
 
 /// What a round took.
 struct Sample {

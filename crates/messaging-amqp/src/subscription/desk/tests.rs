@@ -253,7 +253,7 @@ async fn what_the_server_would_soon_take_is_ended_before() {
 
 #[test]
 fn acks_wait_for_others_where_many_can_follow_but_for_nothing_else() {
-    let limits = Limits { prefetch: NonZeroU32::new(64).unwrap(), bytes: None, fetched: 64 };
+    let limits = Limits { prefetch: NonZeroU32::new(32).unwrap(), bytes: None, fetched: 32 };
     let desk = Desk::new(2, limits, BY_COPY);
     arrive(&desk, &["a", "b", "c", "d", "e", "f", "g", "h"], 0);
     let held = take(&desk);
