@@ -76,13 +76,13 @@ impl Ring {
     }
 
     /// Takes a delivery in and gives its tag, which is the one the server has for it.
-    pub(super) fn push(&mut self, slot: Slot) -> u64 {
+    pub(super) fn push(&mut self, mut slot: Slot) -> u64 {
         let tag = self.first + self.slots.len() as u64;
-        let state = slot.state;
-        self.slots.push_back(slot);
-        if state == State::Done {
+        if slot.state == State::Done {
+            slot.content.finish();
             self.done.push(tag);
         }
+        self.slots.push_back(slot);
         while self.first < self.floor && self.first + self.window <= tag {
             self.slots.pop_front();
             self.first += 1;
@@ -270,6 +270,15 @@ mod tests {
             ring.take_acks();
         }
         assert_eq!(ring.take().map(|(tag, _)| tag).collect::<Vec<_>>(), [4, 5]);
+    }
+
+    #[test]
+    fn what_is_done_keeps_no_message_though_it_was_done_when_it_came() {
+        let mut ring = ring(1);
+        ring.finish(1);
+        ring.push(Slot { state: State::Done, ..slot() });
+        assert!(ring.iter().all(|(_, slot)| slot.content.message().is_none()));
+        assert_eq!(ring.acks(), 2);
     }
 
     proptest! {
