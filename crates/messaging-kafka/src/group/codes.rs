@@ -3,6 +3,8 @@
 use kafka_protocol::error::ResponseError as Code;
 use messaging_core::{Error, ErrorKind};
 
+use crate::error::denied;
+
 /// Which request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -35,6 +37,9 @@ pub(crate) enum Meaning {
 pub(crate) fn meaning(code: i16, asked: Asked, group: &str) -> Meaning {
     let fatal =
         |kind, text: &str| Meaning::Fatal(Error::new(kind, format!("group {group}: {text}")));
+    if denied(code, group).is_some() {
+        return fatal(ErrorKind::Denied, "these credentials may not read as its member");
+    }
     let Some(code) = Code::try_from_code(code) else { return Meaning::Moved };
     match code {
         Code::CoordinatorLoadInProgress | Code::ThrottlingQuotaExceeded => Meaning::Later,
@@ -53,13 +58,6 @@ pub(crate) fn meaning(code: i16, asked: Asked, group: &str) -> Meaning {
         Code::InvalidGroupId => fatal(ErrorKind::InvalidName, "the broker refuses its name"),
         Code::GroupMaxSizeReached => {
             fatal(ErrorKind::Unavailable, "it has as many members as the broker admits")
-        }
-        Code::GroupAuthorizationFailed
-        | Code::TopicAuthorizationFailed
-        | Code::ClusterAuthorizationFailed
-        | Code::TransactionalIdAuthorizationFailed
-        | Code::SaslAuthenticationFailed => {
-            fatal(ErrorKind::Denied, "these credentials may not read as its member")
         }
         Code::UnsupportedVersion => {
             fatal(ErrorKind::Unavailable, "the broker does not offer the requests of members")
