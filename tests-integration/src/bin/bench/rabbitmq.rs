@@ -2,7 +2,8 @@
 //! the same queues, properties and windows on all sides.
 //!
 //! Everything is persistent and confirmed. lapin stands beside it to compare with. Where messages are
-//! consumed, the clock runs from the first one on until the server has taken every ack.
+//! consumed, the clock runs from the first one on until the server has taken every ack. A quorum queue
+//! is written a second time, seconds later; the next round begins when that is done.
 
 mod bare;
 mod lapin;
@@ -16,7 +17,7 @@ use xtask::brokers::{Kind, Options, Private};
 
 use self::place::{Place, QueueKind};
 use crate::bare::BOUND;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, rest};
 use crate::table::{Row, Target};
 
 /// How many messages each round publishes or consumes: so many windows.
@@ -143,6 +144,7 @@ fn compare(name: &str, place: &Place, sides: &[Side]) -> Vec<Row> {
 fn sample(place: Place, work: Work) -> Sample {
     crate::runtime().block_on(async move {
         bare::empty(&place).await;
+        rest().await;
         // On a thread of the runtime, as an application's tasks are.
         tokio::spawn(work(place)).await.unwrap()
     })

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::place::{Place, QUEUE};
 use super::{MESSAGES, Meter, PREFETCH, Sample, bare};
 use crate::bare::{BOUND, body};
+use crate::cpu::rest;
 
 /// How many messages are published in one piece.
 const BATCH: usize = 256;
@@ -56,13 +57,15 @@ fn spec() -> SubscribeSpec {
     SubscribeSpec::group(QUEUE, ["tasks"]).unwrap().prefetch(prefetch)
 }
 
-/// Puts the group's own queue in the place of the bare one, full.
+/// Puts the group's own queue in the place of the bare one, full, and lets the server write what it has
+/// left to write of that.
 pub(super) async fn fill(place: &Place) {
     bare::remove(place).await;
     let broker = open(place).await;
     drop(broker.subscribe::<Bytes>(spec()).await.unwrap());
     broker.close().await.unwrap();
     bare::fill(place).await;
+    rest().await;
 }
 
 pub(super) fn consume(place: Place) -> BoxFuture<'static, Sample> {
