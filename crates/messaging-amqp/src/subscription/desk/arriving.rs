@@ -85,7 +85,10 @@ impl Desk {
             (Returning::InPlace { .. }, None) if !open => (SlotState::Withheld, 1, None),
             (Returning::InPlace { .. }, None) => (SlotState::Waiting, 1, None),
             (Returning::AsCopy { trial_after }, None) => {
-                let attempt = arrival.attempt.saturating_add(arrival.returns);
+                // The server also counts returns from members that had not handed it out. What is in
+                // the group's queue counts as failed until it is tried alone, and no more than that.
+                let counted = if number == MAIN { trial_after } else { u32::MAX };
+                let attempt = arrival.attempt.saturating_add(arrival.returns.min(counted));
                 if !open {
                     (SlotState::Copying, attempt, Some(Target::Group))
                 } else if number == MAIN && arrival.returns >= trial_after {

@@ -153,6 +153,19 @@ fn what_others_returned_counts_and_is_tried_alone_the_second_time() {
 }
 
 #[test]
+fn what_came_back_often_is_tried_alone_before_all_of_it_counts() {
+    let desk = desk(9, BY_COPY);
+    // Three servers that restarted while it waited behind others are no reason to give it up.
+    desk.arrived(MAIN, 0, vec![Arrival { attempt: 2, ..arrival("often", 3) }]);
+    let copy = desk.take_work(true).copies.pop().unwrap();
+    assert_eq!((&copy.to, copy.attempt), (&Target::Suspects, 4));
+    desk.arrived(SUSPECTS, 0, vec![Arrival { attempt: 4, ..arrival("alone", 3) }]);
+    desk.copied(done(&copy));
+    desk.flushed();
+    assert_eq!(shown(&take(&desk)), of(&[("alone", 7)]));
+}
+
+#[test]
 fn leaving_gives_back_what_nobody_started_and_waits_for_the_rest() {
     let desk = desk(1, BY_COPY);
     arrive(&desk, &["held", "waiting"], 0);
