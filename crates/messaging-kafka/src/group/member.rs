@@ -144,7 +144,9 @@ impl Member {
             }
             Event::Discovered(known) => self.discovered(now, known),
             Event::Stuck(partitions) => self.stuck(now, &partitions),
-            Event::Refused { generation, code } => self.refused(now, generation, code),
+            Event::Refused { generation, code, topic } => {
+                self.refused(now, generation, code, &topic);
+            }
             Event::Retire if !self.retired => {
                 self.retired = true;
                 self.want_rejoin(now);

@@ -102,22 +102,22 @@ async fn send(member: &Member, group: &str, to: &mut To, commit: Commit) -> bool
             return false;
         }
     };
-    let (refused, codes): (Vec<Partition>, Vec<i16>) =
-        answers.into_iter().filter(|(_, code)| *code != 0).unzip();
+    let refused: Vec<(Partition, i16)> =
+        answers.into_iter().filter(|(_, code)| *code != 0).collect();
     let of_membership =
         [ILLEGAL_GENERATION, UNKNOWN_MEMBER, REBALANCE_IN_PROGRESS, FENCED_INSTANCE];
-    let refusal = codes
+    let refusal = refused
         .iter()
-        .copied()
-        .find(|code| of_membership.contains(code) || denied(*code, group).is_some());
-    if let Some(code) = refusal {
-        let generation = to.0.0;
+        .find(|(_, code)| of_membership.contains(code) || denied(*code, group).is_some());
+    if let Some((Partition { topic, .. }, code)) = refusal {
+        let (generation, code, topic) = (to.0.0, *code, topic.to_string());
         // The keeper has ended if nobody listens, and with it everything here.
-        drop(member.notices.send(Notice::Refused { generation, code }).await);
-    } else if !codes.is_empty() {
+        drop(member.notices.send(Notice::Refused { generation, code, topic }).await);
+    } else if !refused.is_empty() {
         to.2 = None;
     }
     let taken = refused.is_empty();
+    let refused: Vec<Partition> = refused.into_iter().map(|(partition, _)| partition).collect();
     member.desk.committed(commit, &refused);
     taken
 }

@@ -101,8 +101,8 @@ pub(super) async fn run(
             biased;
             () = member.shared.dead.cancelled() => break,
             Some(done) = keeper.work.next(), if !keeper.work.is_empty() => keeper.done(done),
-            Some(Notice::Refused { generation, code }) = notices.recv() => {
-                keeper.on(Event::Refused { generation, code });
+            Some(Notice::Refused { generation, code, topic }) = notices.recv() => {
+                keeper.on(Event::Refused { generation, code, topic });
             }
             () = member.desk.keeper.notified() => {}
             () = member.left.cancelled(), if !keeper.leaving => keeper.begin_leaving(),

@@ -60,8 +60,8 @@ impl Source {
 /// What the membership task is told by the others.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// The coordinator refused a commit of this generation.
-    Refused { generation: i32, code: i16 },
+    /// The coordinator refused a commit of this generation, for a place in this topic.
+    Refused { generation: i32, code: i16, topic: String },
 }
 
 /// One subscription, as its tasks share it.

@@ -11,6 +11,7 @@ use super::super::assignment::Assignment;
 use super::super::claim::Claim;
 use super::super::codes::{Asked, Meaning, meaning};
 use super::{Action, Answer, Call, Fault, Joined, Member, Pending, Phase, Request};
+use crate::error::denied;
 
 impl Member {
     pub(super) fn answered(&mut self, now: Instant, call: Call, answer: Result<Answer, Fault>) {
@@ -188,9 +189,13 @@ impl Member {
     }
 
     /// A commit was refused. One of an earlier generation says nothing about this one (G2).
-    pub(super) fn refused(&mut self, now: Instant, generation: i32, code: i16) {
+    pub(super) fn refused(&mut self, now: Instant, generation: i32, code: i16, topic: &str) {
         let current = self.phase == Phase::Stable && generation == self.generation;
-        let meaning = meaning(code, Asked::Commit, &self.settings.name);
+        let group = &self.settings.name;
+        let meaning = match denied(code, &format!("group {group}, topic {topic}")) {
+            Some(error) => Meaning::Fatal(error),
+            None => meaning(code, Asked::Commit, group),
+        };
         self.disturbed(now, meaning, current);
     }
 

@@ -43,8 +43,8 @@ pub(crate) enum Event {
     Discovered(Partitions),
     /// These are held by handlers that make no progress: others may have them (G5).
     Stuck(Partitions),
-    /// The coordinator refused a commit of this generation.
-    Refused { generation: i32, code: i16 },
+    /// The coordinator refused a commit of this generation, for a place in this topic.
+    Refused { generation: i32, code: i16, topic: String },
     /// The member is about to leave, and still has something in hand: the rest is for others.
     Retire,
     /// The member is to leave; what it held is settled.
