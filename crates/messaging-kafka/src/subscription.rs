@@ -112,7 +112,7 @@ async fn join(
     member: &Arc<Member>,
     group: String,
     known: Partitions,
-    notices: tokio::sync::mpsc::Receiver<member::Notice>,
+    notices: tokio::sync::mpsc::Receiver<crate::group::member::Event>,
 ) -> Result<()> {
     let first = match member.source.start {
         Start::Earliest => Partitions::new(),

@@ -144,14 +144,13 @@ impl Member {
             }
             Event::Discovered(known) => self.discovered(now, known),
             Event::Stuck(partitions) => self.stuck(now, &partitions),
-            Event::Refused { generation, code, topic } => {
-                self.refused(now, generation, code, &topic);
-            }
+            Event::Refused { generation, code } => self.refused(now, generation, code),
+            Event::Denied(error) if self.phase != Phase::Leaving => self.fail(now, error),
             Event::Retire if !self.retired => {
                 self.retired = true;
                 self.want_rejoin(now);
             }
-            Event::Retire => {}
+            Event::Retire | Event::Denied(_) => {}
             Event::Leave => self.leave(now),
             Event::Tick => {}
         }

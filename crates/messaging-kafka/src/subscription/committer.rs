@@ -14,10 +14,11 @@ use messaging_core::driver::Backoff;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::desk::Commit;
-use super::member::{Member, Notice};
+use super::member::Member;
 use crate::cluster::BrokerId;
 use crate::error::{denied, from_code};
 use crate::group::Partition;
+use crate::group::member::Event;
 use crate::offsets::metadata::hash_of;
 
 /// The most partitions of one request: more metadata than that fails as a whole.
@@ -102,22 +103,26 @@ async fn send(member: &Member, group: &str, to: &mut To, commit: Commit) -> bool
             return false;
         }
     };
-    let refused: Vec<(Partition, i16)> =
-        answers.into_iter().filter(|(_, code)| *code != 0).collect();
+    let (refused, codes): (Vec<Partition>, Vec<i16>) =
+        answers.into_iter().filter(|(_, code)| *code != 0).unzip();
+    let denial = refused.iter().zip(&codes).find_map(|(partition, code)| {
+        denied(*code, &format!("group {group}, topic {}", partition.topic))
+    });
     let of_membership =
         [ILLEGAL_GENERATION, UNKNOWN_MEMBER, REBALANCE_IN_PROGRESS, FENCED_INSTANCE];
-    let refusal = refused
-        .iter()
-        .find(|(_, code)| of_membership.contains(code) || denied(*code, group).is_some());
-    if let Some((Partition { topic, .. }, code)) = refusal {
-        let (generation, code, topic) = (to.0.0, *code, topic.to_string());
+    let refusal = codes.iter().copied().find(|code| of_membership.contains(code));
+    let event = match (denial, refusal) {
+        (Some(error), _) => Some(Event::Denied(error)),
+        (None, Some(code)) => Some(Event::Refused { generation: to.0.0, code }),
+        (None, None) => None,
+    };
+    if let Some(event) = event {
         // The keeper has ended if nobody listens, and with it everything here.
-        drop(member.notices.send(Notice::Refused { generation, code, topic }).await);
-    } else if !refused.is_empty() {
+        drop(member.notices.send(event).await);
+    } else if !codes.is_empty() {
         to.2 = None;
     }
     let taken = refused.is_empty();
-    let refused: Vec<Partition> = refused.into_iter().map(|(partition, _)| partition).collect();
     member.desk.committed(commit, &refused);
     taken
 }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::requests::Requests;
-use super::member::{Member, Notice};
+use super::member::Member;
 use super::places;
 use crate::group::member::{Action, Answer, Call, Event, Fault, Member as Machine, Settings};
 use crate::group::{Partition, Partitions};
@@ -68,7 +68,7 @@ pub(super) async fn run(
     member: Arc<Member>,
     settings: Settings,
     (known, first): (Partitions, Partitions),
-    mut notices: mpsc::Receiver<Notice>,
+    mut notices: mpsc::Receiver<Event>,
     ready: oneshot::Sender<Result<()>>,
 ) {
     let requests = Requests::new(Arc::clone(&member.shared.cluster), settings.clone());
@@ -101,9 +101,7 @@ pub(super) async fn run(
             biased;
             () = member.shared.dead.cancelled() => break,
             Some(done) = keeper.work.next(), if !keeper.work.is_empty() => keeper.done(done),
-            Some(Notice::Refused { generation, code, topic }) = notices.recv() => {
-                keeper.on(Event::Refused { generation, code, topic });
-            }
+            Some(event) = notices.recv() => keeper.on(event),
             () = member.desk.keeper.notified() => {}
             () = member.left.cancelled(), if !keeper.leaving => keeper.begin_leaving(),
             () = member.shared.closing.cancelled(), if !keeper.closing => {

@@ -13,6 +13,7 @@ use super::place::{Content, Place};
 use crate::admin::retry_topic;
 use crate::driver::Shared;
 use crate::error::denied;
+use crate::group::member::Event;
 use crate::group::{Partition, Partitions};
 
 /// What a subscription reads, and as whom.
@@ -57,13 +58,6 @@ impl Source {
     }
 }
 
-/// What the membership task is told by the others.
-#[derive(Debug)]
-pub(super) enum Notice {
-    /// The coordinator refused a commit of this generation, for a place in this topic.
-    Refused { generation: i32, code: i16, topic: String },
-}
-
 /// One subscription, as its tasks share it.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -76,7 +70,7 @@ pub(crate) struct Member {
     pub(crate) left: CancellationToken,
     /// Cancelled when nothing of the subscription is ours any more.
     pub(crate) ended: CancellationToken,
-    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) notices: mpsc::Sender<Event>,
     topics: Mutex<BTreeMap<String, Content>>,
 }
 
@@ -85,7 +79,7 @@ impl Member {
         shared: Arc<Shared>,
         source: Source,
         desk: Desk,
-    ) -> (Arc<Self>, mpsc::Receiver<Notice>) {
+    ) -> (Arc<Self>, mpsc::Receiver<Event>) {
         let (notices, queue) = mpsc::channel(64);
         let member = Self {
             shared,

@@ -85,10 +85,13 @@ impl Desk {
             (Returning::InPlace { .. }, None) if !open => (SlotState::Withheld, 1, None),
             (Returning::InPlace { .. }, None) => (SlotState::Waiting, 1, None),
             (Returning::AsCopy { trial_after }, None) => {
-                // The server also counts returns from members that had not handed it out. What is in
-                // the group's queue counts as failed until it is tried alone, and no more than that.
-                let counted = if number == MAIN { trial_after } else { u32::MAX };
-                let attempt = arrival.attempt.saturating_add(arrival.returns.min(counted));
+                // The server also counts returns from members that had not handed it out, so in the
+                // group's own queue no more of them count than it takes to be tried alone.
+                let failed = match number {
+                    MAIN => arrival.returns.min(trial_after),
+                    _ => arrival.returns,
+                };
+                let attempt = arrival.attempt.saturating_add(failed);
                 if !open {
                     (SlotState::Copying, attempt, Some(Target::Group))
                 } else if number == MAIN && arrival.returns >= trial_after {

@@ -11,7 +11,6 @@ use super::super::assignment::Assignment;
 use super::super::claim::Claim;
 use super::super::codes::{Asked, Meaning, meaning};
 use super::{Action, Answer, Call, Fault, Joined, Member, Pending, Phase, Request};
-use crate::error::denied;
 
 impl Member {
     pub(super) fn answered(&mut self, now: Instant, call: Call, answer: Result<Answer, Fault>) {
@@ -104,7 +103,7 @@ impl Member {
         }
     }
 
-    fn fail(&mut self, now: Instant, error: Error) {
+    pub(super) fn fail(&mut self, now: Instant, error: Error) {
         self.lose();
         self.actions.push(Action::Failed(error));
         self.leave(now);
@@ -189,13 +188,9 @@ impl Member {
     }
 
     /// A commit was refused. One of an earlier generation says nothing about this one (G2).
-    pub(super) fn refused(&mut self, now: Instant, generation: i32, code: i16, topic: &str) {
+    pub(super) fn refused(&mut self, now: Instant, generation: i32, code: i16) {
         let current = self.phase == Phase::Stable && generation == self.generation;
-        let group = &self.settings.name;
-        let meaning = match denied(code, &format!("group {group}, topic {topic}")) {
-            Some(error) => Meaning::Fatal(error),
-            None => meaning(code, Asked::Commit, group),
-        };
+        let meaning = meaning(code, Asked::Commit, &self.settings.name);
         self.disturbed(now, meaning, current);
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Settings {
 pub(crate) type Call = u64;
 
 /// What happens to a member.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Event {
     /// A call was answered, or will never be.
     Answered { call: Call, answer: Result<Answer, Fault> },
@@ -43,8 +43,10 @@ pub(crate) enum Event {
     Discovered(Partitions),
     /// These are held by handlers that make no progress: others may have them (G5).
     Stuck(Partitions),
-    /// The coordinator refused a commit of this generation, for a place in this topic.
-    Refused { generation: i32, code: i16, topic: String },
+    /// The coordinator refused a commit of this generation.
+    Refused { generation: i32, code: i16 },
+    /// The member may not do what it is there for.
+    Denied(Error),
     /// The member is about to leave, and still has something in hand: the rest is for others.
     Retire,
     /// The member is to leave; what it held is settled.

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use messaging_core::ErrorKind;
+use messaging_core::{Error, ErrorKind};
 
 use super::super::Partition;
 use super::*;
@@ -82,7 +82,7 @@ async fn two_processes_of_one_name_end_the_first_loudly_and_for_good() {
     const FENCED: i16 = 82;
     let now = Instant::now();
     let mut member = stable(now, Some("one"));
-    let actions = member.on(now, refused(FENCED));
+    let actions = member.on(now, Event::Refused { generation: 1, code: FENCED });
     assert_eq!(lost(&actions), 2);
     assert!(actions.iter().any(|action| matches!(action, Action::Failed(_))), "{actions:?}");
     assert!(matches!(actions.last(), Some(Action::Ended)));
@@ -144,7 +144,7 @@ async fn who_is_told_to_be_unknown_keeps_its_name_for_a_while_as_the_group_may_b
     const UNKNOWN: i16 = 25;
     let mut at = Instant::now();
     let mut member = stable(at, None);
-    let mut actions = member.on(at, refused(UNKNOWN));
+    let mut actions = member.on(at, Event::Refused { generation: 1, code: UNKNOWN });
     assert_eq!(lost(&actions), 2);
     let since = at;
     loop {
@@ -252,10 +252,10 @@ async fn a_coordinator_that_moves_is_found_again_to_be_told_that_we_leave() {
 
 #[tokio::test(start_paused = true)]
 async fn who_may_not_commit_leaves_so_that_nobody_waits_for_it() {
-    const DENIED: i16 = 30;
     let now = Instant::now();
     let mut member = stable(now, None);
-    let actions = member.on(now, refused(DENIED));
+    let denied = Error::new(ErrorKind::Denied, "topic tasks");
+    let actions = member.on(now, Event::Denied(denied));
     assert_eq!(lost(&actions), 2);
     let is_failed = |action: &Action| {
         matches!(action, Action::Failed(error) if *error.kind() == ErrorKind::Denied
@@ -263,8 +263,4 @@ async fn who_may_not_commit_leaves_so_that_nobody_waits_for_it() {
     };
     assert!(actions.iter().any(is_failed), "{actions:?}");
     assert!(actions.iter().any(leaves), "{actions:?}");
-}
-
-fn refused(code: i16) -> Event {
-    Event::Refused { generation: 1, code, topic: "tasks".to_owned() }
 }
