@@ -5,6 +5,7 @@ use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -119,12 +120,14 @@ pub(crate) async fn a_topic_created_anew_is_read_from_its_beginning(stand: &Stan
     // Ours deletes nothing that is in use.
     let topic = format!("{}.tasks", config.prefix);
     stand.tool("topics", &["--delete", "--topic", &topic]);
-    let created = async {
-        while other.provision(tasks(1)).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    created.await;
+    // The tool asks the controller; until the broker has heard of it, it takes records of the old one.
+    let beside = stand.others().await;
+    while beside.list_topics().await.unwrap().iter().any(|known| known.name == topic) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    while other.provision(tasks(1)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let mut confirmed = 0;
     while confirmed < 20 {
         let outcomes = publish(&other, all("new", 20 - confirmed)).await;

@@ -175,7 +175,9 @@ impl Desk {
             let (epoch, place, offset) = (lane.epoch, lane.place.clone(), lane.fetch_at());
             return Some(Wanted { lane: number, epoch, place, offset });
         }
-        lane.topic = topic;
+        if topic != 0 {
+            lane.topic = topic;
+        }
         None
     }
 

@@ -129,3 +129,13 @@ async fn what_waits_for_its_retry_is_bounded_in_bytes() {
     tokio::time::advance(after).await;
     assert_eq!(hand_over(&desk).len(), 1);
 }
+
+#[test]
+fn a_topic_that_is_not_known_for_a_moment_is_still_told_from_one_that_follows_it() {
+    let (desk, wanted) = filtering();
+    let lane = wanted[0].lane;
+    assert!(desk.set_topic(lane, 1).is_none());
+    assert!(desk.set_topic(lane, 0).is_none());
+    let before = desk.set_topic(lane, 2).unwrap();
+    assert_eq!((before.lane, before.offset), (lane, 0));
+}
