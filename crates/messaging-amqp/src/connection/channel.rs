@@ -17,6 +17,7 @@ use amqprs::error::Error as Theirs;
 use amqprs::{BasicProperties, FieldTable};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::events::{ChannelEvent, Ears, Listen};
 use super::held::Held;
@@ -37,7 +38,19 @@ struct Inner {
     /// Held by the request that is under way.
     turn: Arc<Mutex<()>>,
     refusal: Arc<OnceLock<Refusal>>,
+    /// Cancelled when the client library has nothing of it any more.
+    gone: CancellationToken,
     session: Session,
+}
+
+impl Drop for Inner {
+    /// The client library closes a channel as its handle is dropped, and if the channel ends at the
+    /// same moment, its task may wait for ever. Where the connection is over, the end comes first.
+    fn drop(&mut self) {
+        if self.session.is_over() {
+            self.channel.drop_after(self.gone.clone().cancelled_owned(), self.session.tasks());
+        }
+    }
 }
 
 /// Opens a channel.
@@ -50,7 +63,13 @@ pub(super) async fn open_channel<L: Listen>(
         return Err(Fault::Lost(session.why()));
     };
     let refusal = Arc::new(OnceLock::new());
-    let ears = Ears { listener, refusal: Arc::clone(&refusal), session: session.clone() };
+    let gone = CancellationToken::new();
+    let ears = Ears {
+        listener,
+        refusal: Arc::clone(&refusal),
+        session: session.clone(),
+        _gone: gone.clone().drop_guard(),
+    };
     let (answer, answered) = oneshot::channel();
     session.tasks().spawn(async move {
         let opened = async {
@@ -63,7 +82,7 @@ pub(super) async fn open_channel<L: Listen>(
     });
     let channel = outcome(session, &refusal, deadline, "opening a channel", answered).await?;
     let turn = Arc::default();
-    Ok(Channel(Arc::new(Inner { channel, turn, refusal, session: session.clone() })))
+    Ok(Channel(Arc::new(Inner { channel, turn, refusal, gone, session: session.clone() })))
 }
 
 /// Waits for the answer to a request.
@@ -113,7 +132,7 @@ impl Channel {
         T: Send + 'static,
         F: Future<Output = Result<T, Theirs>> + Send,
     {
-        let Inner { channel, turn, refusal, session } = &*self.0;
+        let Inner { channel, turn, refusal, session, .. } = &*self.0;
         outcome(session, refusal, deadline, what, self.begin(channel, turn, request)).await
     }
 
@@ -208,7 +227,7 @@ impl Channel {
         patience: Duration,
         is_patient: bool,
     ) -> Result<(), Fault> {
-        let Inner { channel, turn, refusal, session } = &*self.0;
+        let Inner { channel, turn, refusal, session, .. } = &*self.0;
         let mut answered = self.begin(channel, turn, |channel| async move {
             channel.basic_qos(BasicQosArguments::new(0, 1, false)).await
         });

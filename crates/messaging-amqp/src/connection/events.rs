@@ -8,7 +8,7 @@ use amqprs::connection::Connection;
 use amqprs::{Ack, BasicProperties, Cancel, Close, CloseChannel, Nack, Return};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::session::Session;
 use crate::error::Refusal;
@@ -49,6 +49,8 @@ pub(super) struct Ears<L> {
     /// Set before the client library fails the requests that wait for an answer.
     pub(super) refusal: Arc<OnceLock<Refusal>>,
     pub(super) session: Session,
+    /// Its drop tells that the channel has ended.
+    pub(super) _gone: DropGuard,
 }
 
 #[async_trait]
