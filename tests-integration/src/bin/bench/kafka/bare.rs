@@ -14,6 +14,7 @@ use rskafka::record::Record;
 use tokio::task::JoinSet;
 
 use super::{MESSAGES, Meter, PARTITIONS, Place, Spent};
+use crate::cpu::rest;
 
 const BATCH: usize = 3_000;
 
@@ -42,7 +43,8 @@ pub(super) fn record() -> Record {
     Record { key: None, value, headers, timestamp }
 }
 
-/// Makes the topic, with messages in it or without.
+/// Makes the topic, with messages in it or without, and waits until the server has done what that, and
+/// the topic before, left it to do.
 pub(super) async fn prepare(place: &Place, filled: bool) {
     let client = connect(place).await;
     let controller = client.controller_client().unwrap();
@@ -51,6 +53,7 @@ pub(super) async fn prepare(place: &Place, filled: bool) {
     if filled {
         produce(place.clone()).await;
     }
+    rest().await;
 }
 
 /// The disk has not room for all rounds.
