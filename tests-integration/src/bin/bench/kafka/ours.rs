@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use messaging::config::parse_topology;
 use messaging::kafka::Kafka;
 use messaging::{Broker, Bytes, Consumer, Publisher, SendSpec, SubscribeSpec};
@@ -66,19 +66,27 @@ pub(super) fn produce(place: Place) -> BoxFuture<'static, Spent> {
 }
 
 /// One settlement for each message. The clock runs from the first message on until all that was
-/// settled is committed.
+/// settled is committed: the last of each partition says so.
 pub(super) fn consume(place: Place) -> BoxFuture<'static, Spent> {
     async move {
         let broker = open(&place).await;
         let mut consumer = consumer(&broker).await;
         consumer.next().await.unwrap().unwrap().ack();
         let meter = Meter::start();
+        let mut confirmed = Vec::with_capacity(PARTITIONS);
+        let last = (MESSAGES / PARTITIONS - 1) as u128;
         for _ in 1..MESSAGES {
-            consumer.next().await.unwrap().unwrap().ack();
+            let delivery = consumer.next().await.unwrap().unwrap();
+            match delivery.position().unwrap().id() == last {
+                true => confirmed.push(delivery.ack_confirmed()),
+                false => delivery.ack(),
+            }
         }
+        try_join_all(confirmed).await.unwrap();
+        let spent = meter.stop();
         drop(consumer);
         broker.close().await.unwrap();
-        meter.stop()
+        spent
     }
     .boxed()
 }
