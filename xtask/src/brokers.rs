@@ -224,7 +224,7 @@ impl Brokers {
     ///
     /// When there is no such node, or it does not run.
     pub fn pause(&self, node: &str) -> Result<(), String> {
-        self.process(self.node(node)?).signal(Signal::STOP)
+        self.process(self.node(node)?).pause()
     }
 
     /// Lets a paused node go on (SIGCONT).

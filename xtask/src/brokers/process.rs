@@ -88,6 +88,24 @@ impl Process {
         kill_process(pid, signal).map_err(|error| format!("{}: {error}", self.dir.display()))
     }
 
+    /// Stops it, and waits until it stands still: for a moment, its other threads still serve.
+    pub(super) fn pause(&self) -> Result<(), String> {
+        self.signal(Signal::STOP)?;
+        until(Duration::from_secs(10), || match self.stands_still() {
+            true => Now::Done,
+            false => Now::NotYet(format!("{} goes on", self.dir.display())),
+        })
+    }
+
+    /// Whether no thread of it works.
+    fn stands_still(&self) -> bool {
+        let Some(pid) = self.pid() else { return true };
+        let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+        let states = threads.into_iter().flatten().flatten();
+        let mut states = states.filter_map(|thread| Some(Stat::read(&thread.path())?.state));
+        states.all(|state| matches!(state, 'T' | 'Z' | 'X'))
+    }
+
     /// Sends a signal that ends it, and waits until nothing of it is left.
     pub(super) fn end(&self, signal: Signal, limit: Duration) -> Result<(), String> {
         if self.pid().is_some() {
@@ -149,19 +167,33 @@ impl Member {
         })
     }
 
-    /// Reads `NUMBER (PROGRAM) STATE PARENT GROUP SESSION …`.
     fn of_thread(thread: &Path, pid: i32, session: i32) -> Option<Self> {
+        let Stat { program, state, session: its_session } = Stat::read(thread)?;
+        if matches!(state, 'Z' | 'X') || its_session != session {
+            return None;
+        }
+        let dir = fs::read_link(thread.join("cwd")).ok()?;
+        Some(Self { pid: Pid::from_raw(pid)?, program, state, dir })
+    }
+}
+
+/// What `/proc` says of a thread.
+struct Stat {
+    program: String,
+    state: char,
+    session: i32,
+}
+
+impl Stat {
+    /// Reads `NUMBER (PROGRAM) STATE PARENT GROUP SESSION …`.
+    fn read(thread: &Path) -> Option<Self> {
         let stat = fs::read_to_string(thread.join("stat")).ok()?;
         let (before, after) = stat.rsplit_once(')')?;
         let (_, program) = before.split_once('(')?;
         let mut fields = after.split_whitespace();
         let state = fields.next()?.chars().next()?;
-        let its_session: i32 = fields.nth(2)?.parse().ok()?;
-        if matches!(state, 'Z' | 'X') || its_session != session {
-            return None;
-        }
-        let dir = fs::read_link(thread.join("cwd")).ok()?;
-        Some(Self { pid: Pid::from_raw(pid)?, program: program.to_owned(), state, dir })
+        let session = fields.nth(2)?.parse().ok()?;
+        Some(Self { program: program.to_owned(), state, session })
     }
 }
 
@@ -192,12 +224,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let process = sleeper(dir.path());
         until(Duration::from_secs(10), || serves(&process)).unwrap();
-        process.signal(Signal::STOP).unwrap();
-        until(Duration::from_secs(10), || match process.is_paused() {
-            true => Now::Done,
-            false => Now::NotYet("it is not paused".to_owned()),
-        })
-        .unwrap();
+        process.pause().unwrap();
+        assert!(process.is_paused());
         process.signal(Signal::CONT).unwrap();
         process.end(Signal::KILL, Duration::from_secs(10)).unwrap();
         assert!(!process.is_alive());
