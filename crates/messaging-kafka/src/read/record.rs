@@ -139,19 +139,28 @@ impl Records {
     #[inline]
     pub(crate) fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, BadRecord>> {
         if self.left == 0 {
-            return None;
+            return self.end();
         }
         self.left -= 1;
         let mut rest = Numbers(self.body.get(self.at..)?);
         let length = rest.signed().and_then(|length| usize::try_from(length).ok());
         let Some(bytes) = length.and_then(|length| rest.bytes(length)) else {
-            self.left = 0;
+            (self.left, self.at) = (0, self.body.len());
             let reason = "a record is longer than its batch; nothing behind it can be read";
             return Some(Err(BadRecord { reason }));
         };
         self.at = self.body.len() - rest.0.len();
         let record = self.read(bytes);
         Some(record.ok_or(BadRecord { reason: "a record is not what Kafka's format says" }))
+    }
+
+    /// Java's clients refuse a batch with more bytes than records. Here the records are read, and what
+    /// is left is told once.
+    fn end<T>(&mut self) -> Option<Result<T, BadRecord>> {
+        let is_clean = self.at >= self.body.len();
+        self.at = self.body.len();
+        let reason = "there are bytes behind the last record of a batch";
+        (!is_clean).then_some(Err(BadRecord { reason }))
     }
 
     #[inline]

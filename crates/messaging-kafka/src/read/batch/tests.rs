@@ -157,6 +157,21 @@ fn a_bad_record_is_bad_alone() {
 }
 
 #[test]
+fn bytes_behind_the_last_record_of_a_batch_are_told_once() {
+    let spec = Spec { last_delta: Some(0), count: Some(1), ..Spec::default() };
+    let mut body = Vec::new();
+    for value in ["a", "uncounted"] {
+        let bytes = record(&plain(0, value));
+        put_signed(&mut body, bytes.len() as i64);
+        body.extend(bytes);
+    }
+    let records = records_of(walk(batch_of(&spec, &body)).remove(0));
+    assert_eq!(records[0].as_ref().unwrap().value, Some("a".into()));
+    assert!(records[1].as_ref().is_err_and(|bad| bad.reason.contains("behind the last")));
+    assert_eq!(records.len(), 2);
+}
+
+#[test]
 fn a_control_batch_is_passed_and_its_offset_too() {
     let spec = Spec { base: 7, attributes: 0b11_0000, producer: 5, ..Spec::default() };
     let all = walk(batch(&spec, &[Plain { key: Some(vec![0, 0, 0, 1]), ..Plain::default() }]));
