@@ -78,9 +78,13 @@ impl Process {
         !self.members().is_empty()
     }
 
-    /// Whether it serves, and was stopped by a signal.
+    /// Whether it serves, and was stopped by a signal: no thread of it works.
     pub(super) fn is_paused(&self) -> bool {
-        self.members().iter().any(|member| member.program == self.program && member.state == 'T')
+        let Some(pid) = self.pid() else { return false };
+        let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+        let stats = threads.into_iter().flatten().flatten();
+        let mut stats = stats.filter_map(|thread| Stat::read(&thread.path()));
+        stats.all(|stat| matches!(stat.state, 'T' | 'Z' | 'X'))
     }
 
     pub(super) fn signal(&self, signal: Signal) -> Result<(), String> {
@@ -91,19 +95,10 @@ impl Process {
     /// Stops it, and waits until it stands still: for a moment, its other threads still serve.
     pub(super) fn pause(&self) -> Result<(), String> {
         self.signal(Signal::STOP)?;
-        until(Duration::from_secs(10), || match self.stands_still() {
+        until(Duration::from_secs(10), || match self.is_paused() {
             true => Now::Done,
             false => Now::NotYet(format!("{} goes on", self.dir.display())),
         })
-    }
-
-    /// Whether no thread of it works.
-    fn stands_still(&self) -> bool {
-        let Some(pid) = self.pid() else { return true };
-        let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
-        let states = threads.into_iter().flatten().flatten();
-        let mut states = states.filter_map(|thread| Some(Stat::read(&thread.path())?.state));
-        states.all(|state| matches!(state, 'T' | 'Z' | 'X'))
     }
 
     /// Sends a signal that ends it, and waits until nothing of it is left.
@@ -152,7 +147,6 @@ impl Process {
 struct Member {
     pid: Pid,
     program: String,
-    state: char,
     dir: PathBuf,
 }
 
@@ -173,7 +167,7 @@ impl Member {
             return None;
         }
         let dir = fs::read_link(thread.join("cwd")).ok()?;
-        Some(Self { pid: Pid::from_raw(pid)?, program, state, dir })
+        Some(Self { pid: Pid::from_raw(pid)?, program, dir })
     }
 }
 

@@ -111,11 +111,9 @@ async fn send(member: &Member, group: &str, to: &mut To, commit: Commit) -> bool
     let of_membership =
         [ILLEGAL_GENERATION, UNKNOWN_MEMBER, REBALANCE_IN_PROGRESS, FENCED_INSTANCE];
     let refusal = codes.iter().copied().find(|code| of_membership.contains(code));
-    let event = match (denial, refusal) {
-        (Some(error), _) => Some(Event::Denied(error)),
-        (None, Some(code)) => Some(Event::Refused { generation: to.0.0, code }),
-        (None, None) => None,
-    };
+    let generation = to.0.0;
+    let refusal = refusal.map(|code| Event::Refused { generation, code });
+    let event = denial.map(Event::Denied).or(refusal);
     if let Some(event) = event {
         // The keeper has ended if nobody listens, and with it everything here.
         drop(member.notices.send(event).await);

@@ -171,6 +171,11 @@ impl Lane {
         self.ledger = Ledger::new(0);
     }
 
+    /// Whether it is read of another topic than this one of the same name, as far as both are known.
+    pub(super) const fn is_of_another(&self, topic: u128) -> bool {
+        self.topic != 0 && topic != 0 && self.topic != topic
+    }
+
     /// How many bytes were fetched that are not handed out.
     pub(super) const fn waiting(&self) -> usize {
         self.ready_bytes + self.unread.bytes()

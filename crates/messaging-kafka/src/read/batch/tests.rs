@@ -159,13 +159,8 @@ fn a_bad_record_is_bad_alone() {
 #[test]
 fn bytes_behind_the_last_record_of_a_batch_are_told_once() {
     let spec = Spec { last_delta: Some(0), count: Some(1), ..Spec::default() };
-    let mut body = Vec::new();
-    for value in ["a", "uncounted"] {
-        let bytes = record(&plain(0, value));
-        put_signed(&mut body, bytes.len() as i64);
-        body.extend(bytes);
-    }
-    let records = records_of(walk(batch_of(&spec, &body)).remove(0));
+    let bytes = batch(&spec, &[plain(0, "a"), plain(0, "uncounted")]);
+    let records = records_of(walk(bytes).remove(0));
     assert_eq!(records[0].as_ref().unwrap().value, Some("a".into()));
     assert!(records[1].as_ref().is_err_and(|bad| bad.reason.contains("behind the last")));
     assert_eq!(records.len(), 2);

@@ -171,7 +171,7 @@ impl Desk {
         let mut state = self.lock();
         let number = lane;
         let lane = state.lanes.get_mut(number as usize)?;
-        if lane.topic != 0 && topic != 0 && lane.topic != topic {
+        if lane.is_of_another(topic) {
             let (epoch, place, offset) = (lane.epoch, lane.place.clone(), lane.fetch_at());
             return Some(Wanted { lane: number, epoch, place, offset });
         }
@@ -188,7 +188,7 @@ impl Desk {
         let known = state.leaders.len();
         for (number, lane) in (0..).zip(&state.lanes) {
             let now = topics.get(&*lane.place.partition.topic).copied().unwrap_or(0);
-            if lane.topic != 0 && now != 0 && lane.topic != now {
+            if lane.is_of_another(now) {
                 state.leaders.remove(&number);
             }
         }
