@@ -15,6 +15,8 @@ use super::{Partition, Partitions};
 
 const SESSION: u64 = 6_000;
 const REBALANCE: u64 = 12_000;
+/// The code of a coordinator that waits for joins.
+const REBALANCING: i16 = 27;
 
 /// A small generator of numbers, so that a seed names a run.
 struct Random(u64);
@@ -180,10 +182,15 @@ impl World {
                 }
                 let injected = self.faults && self.random.chance(30);
                 if injected && !matches!(request, Request::Leave { .. }) {
-                    let codes = [-1, 7, 13, 14, 15, 16, 22, 25, 27, 69, 89, 3_000];
+                    let codes = [-1, 7, 13, 14, 15, 16, 22, 25, REBALANCING, 69, 89, 3_000];
                     let code = codes[self.random.below(codes.len() as u64) as usize];
-                    self.reply(Reply { client, connection, call, answer: Err(Fault::Code(code)) });
-                    return;
+                    // A coordinator says this to a beat only after it has heard it.
+                    let heard = code == REBALANCING && matches!(request, Request::Beat { .. });
+                    if !heard {
+                        let answer = Err(Fault::Code(code));
+                        self.reply(Reply { client, connection, call, answer });
+                        return;
+                    }
                 }
                 let replies = self.broker.ask(self.now, client, connection, call, request);
                 replies.into_iter().for_each(|reply| self.reply(reply));
