@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use messaging_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -30,10 +30,10 @@ struct Sent {
 
 type InFlight = Mutex<VecDeque<Sent>>;
 
-/// By how much room for a large answer grows beyond what has come.
-const CHUNK: usize = 4 << 20;
-/// An answer that is so large gets room that was used before, if there is some.
-const LARGE: usize = 256 * 1024;
+/// An answer that is so large gets room of its own.
+const LARGE: usize = 256 << 10;
+/// By how much that room grows beyond what has come.
+const CHUNK: usize = 16 << 20;
 
 /// Carries requests and answers until the socket ends. It says why before it drops what waits.
 pub(super) async fn run<S: AsyncRead + AsyncWrite>(
@@ -71,7 +71,7 @@ async fn read<S: AsyncRead + AsyncWrite>(
     in_flight: &InFlight,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
-    let mut used = Used::default();
+    let mut rooms = Rooms::default();
     loop {
         fill(&mut socket, &mut buffer, 4).await?;
         let start = [buffer.get_u8(), buffer.get_u8(), buffer.get_u8(), buffer.get_u8()];
@@ -84,15 +84,14 @@ async fn read<S: AsyncRead + AsyncWrite>(
             drop(answer.send(Err(error)));
             return Err(cause);
         }
-        if length >= LARGE
-            && let Some(mut room) = used.room()
-        {
-            room.extend_from_slice(&buffer);
-            buffer = room;
-        }
-        fill(&mut socket, &mut buffer, length).await?;
-        let frame = buffer.split_to(length).freeze();
-        used.remember(&frame);
+        let frame = if length < LARGE {
+            rooms.forget_one();
+            fill(&mut socket, &mut buffer, length).await?;
+            buffer.split_to(length).freeze()
+        } else {
+            let here = buffer.split_to(length.min(buffer.len()));
+            rooms.read(&mut socket, &here, length).await?
+        };
         if frame.first_chunk() != Some(&correlation.to_be_bytes()) {
             return Err(io::Error::other("it answers something that was not asked"));
         }
@@ -100,45 +99,70 @@ async fn read<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// The large answers of late. Fresh memory costs more than what is written into it, so the room of one
-/// of which nothing is left is used again; while answers are small, none is kept.
-#[derive(Default)]
-struct Used(VecDeque<Bytes>);
-
-impl Used {
-    const MOST: usize = 8;
-
-    fn room(&mut self) -> Option<BytesMut> {
-        let free = self.0.iter().position(Bytes::is_unique)?;
-        let mut room = self.0.remove(free)?.try_into_mut().ok()?;
-        room.clear();
-        Some(room)
-    }
-
-    fn remember(&mut self, answer: &Bytes) {
-        if answer.len() < LARGE {
-            self.0.clear();
-            return;
-        }
-        self.0.truncate(Self::MOST - 1);
-        self.0.push_front(answer.clone());
-    }
-}
-
-/// Reads until the buffer has so many bytes. The buffer grows as they come.
+/// Reads until the buffer has so many bytes, and what else is there.
 async fn fill<R: AsyncRead + Unpin>(
     socket: &mut R,
     buffer: &mut BytesMut,
     length: usize,
 ) -> io::Result<()> {
     while buffer.len() < length {
-        let missing = length - buffer.len();
-        buffer.reserve(missing.min(buffer.len().max(CHUNK)).max(8 * 1024));
-        if socket.read_buf(buffer).await? == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side closed it"));
-        }
+        buffer.reserve((length - buffer.len()).max(8 << 10));
+        read_some(socket, buffer).await?;
     }
     Ok(())
+}
+
+async fn read_some<R: AsyncRead + Unpin>(socket: &mut R, to: &mut impl BufMut) -> io::Result<()> {
+    match socket.read_buf(to).await? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side closed it")),
+        _ => Ok(()),
+    }
+}
+
+/// The rooms of the large answers of late, with what each can take. Fresh memory costs more than what is
+/// written into it, so a room in which nothing is needed any more is used again; with each small
+/// answer there is one less.
+#[derive(Default)]
+struct Rooms(VecDeque<(usize, Bytes)>);
+
+impl Rooms {
+    const MOST: usize = 8;
+
+    /// Reads an answer of which some is `here` already. Its room grows as it comes.
+    async fn read<R: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut R,
+        here: &[u8],
+        length: usize,
+    ) -> io::Result<Bytes> {
+        let mut room = self.take(length.min(CHUNK));
+        room.extend_from_slice(here);
+        while room.len() < length {
+            let missing = length - room.len();
+            room.reserve(missing.min(room.len().max(CHUNK)));
+            read_some(socket, &mut (&mut room).limit(missing)).await?;
+        }
+        let capacity = room.capacity();
+        let answer = room.freeze();
+        self.0.truncate(Self::MOST - 1);
+        self.0.push_front((capacity, answer.clone()));
+        Ok(answer)
+    }
+
+    /// A room that can take so much; whole megabytes, so that it can take another answer too.
+    fn take(&mut self, size: usize) -> BytesMut {
+        let fits = |(capacity, used): &(usize, Bytes)| *capacity >= size && used.is_unique();
+        let used = self.0.iter().position(fits).and_then(|at| self.0.remove(at));
+        let room = used.and_then(|(_, used)| used.try_into_mut().ok()).map(|mut room| {
+            room.clear();
+            room
+        });
+        room.unwrap_or_else(|| BytesMut::with_capacity(size.next_multiple_of(1 << 20)))
+    }
+
+    fn forget_one(&mut self) {
+        self.0.pop_back();
+    }
 }
 
 fn out_of_bounds(length: usize, limit: usize) -> Option<Error> {
@@ -216,6 +240,29 @@ mod tests {
         let (answer, ended) = answered_with(b"\0\0\0\x06\0\0", 100).await;
         assert!(answer.is_none());
         assert_eq!(ended, "the other side closed it");
+    }
+
+    #[tokio::test]
+    async fn the_room_of_a_large_answer_is_used_again_once_nobody_needs_it() {
+        const LENGTH: usize = (2 << 20) + 3;
+        let sent: Vec<u8> = (0..LENGTH).map(|at| at as u8).collect();
+        let mut rooms = Rooms::default();
+        let mut next = async |length: usize| {
+            let mut socket = &sent[7..length];
+            let answer = rooms.read(&mut socket, &sent[..7], length).await.unwrap();
+            assert_eq!(answer, sent[..length]);
+            answer
+        };
+        let first = next(LENGTH).await;
+        let second = next(LENGTH).await;
+        let (kept, room) = (first.slice(5..9), second.as_ptr());
+        drop((first, second));
+        assert_eq!(next(LENGTH).await.as_ptr(), room, "the first is still needed");
+        assert_eq!(next(LARGE).await.as_ptr(), room, "a smaller one fits as well");
+        assert_eq!(kept, sent[5..9]);
+        rooms.forget_one();
+        rooms.forget_one();
+        assert!(rooms.0.is_empty());
     }
 
     #[tokio::test]
