@@ -33,6 +33,11 @@ impl<'a> Numbers<'a> {
             self.0 = rest;
             return Some(u64::from(first));
         }
+        self.long()
+    }
+
+    /// A number of several bytes.
+    fn long(&mut self) -> Option<u64> {
         let mut value = 0;
         for (at, byte) in self.0.iter().enumerate().take(10) {
             let bits = u64::from(byte & 0x7f);
@@ -62,6 +67,7 @@ impl<'a> Numbers<'a> {
         Some(*first)
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;

@@ -50,11 +50,13 @@ pub(crate) struct Batches {
     cap: usize,
     /// About how many bytes may still come out of the answer.
     room: usize,
+    /// How many bytes the largest batch so far had, as it was stored.
+    largest: usize,
 }
 
 impl Batches {
     pub(crate) const fn new(answer: Bytes, aborted: Aborted, cap: usize) -> Self {
-        Self { rest: answer, aborted, cap, room: usize::MAX }
+        Self { rest: answer, aborted, cap, room: usize::MAX, largest: 0 }
     }
 
     /// Sets about how many bytes may come out of the answer; the batch that exceeds it is the last.
@@ -65,6 +67,11 @@ impl Batches {
     /// How many bytes may still come out.
     pub(crate) const fn room(&self) -> usize {
         self.room
+    }
+
+    /// How many bytes the largest batch had, as it was stored; `None` if there was none.
+    pub(crate) fn largest(&self) -> Option<usize> {
+        (self.largest > 0).then_some(self.largest)
     }
 }
 
@@ -90,6 +97,7 @@ impl Iterator for Batches {
             self.rest.clear();
             return None;
         }
+        self.largest = self.largest.max(length);
         let batch = self.rest.split_to(length);
         if batch.get(MAGIC) != Some(&2) || length < HEADER {
             let reason = "it has a format from before Kafka 0.11, which is not read";

@@ -24,17 +24,21 @@ use crate::error::{denied, from_code};
 use crate::read::aborted::Aborted;
 use crate::read::batch::{Batch, Batches};
 
-/// The most bytes of an answer, and of one partition in it. A batch that is larger comes alone.
+/// The most bytes of an answer. A batch that is larger comes alone.
 const ANSWER: i32 = 16 << 20;
+/// The most bytes of one partition in an answer, or of its largest batch of late, which is at most so
+/// large: a broker passes over a partition whose next batch is larger, unless it comes first.
 const PARTITION: i32 = 1 << 20;
+const LARGEST: i32 = 4 << 20;
 /// The most bytes that one batch may have once it is decompressed, and about the most of an answer.
 const BATCH: usize = 64 << 20;
 /// What is smaller is copied out of its answer: as a part of it, a message that waits would keep all of
 /// it.
 const SMALL: usize = 64 << 10;
-/// How long a fetch waits at the broker while there are partitions that it does not ask for: they may
-/// have room again soon.
-const SOON: Duration = Duration::from_millis(50);
+/// How long a fetch waits at the broker while there are partitions that it does not ask for, as they may
+/// have room again soon: twice as long each time until they have, and at most so long.
+const SOON: Duration = Duration::from_millis(2);
+const SOON_AT_MOST: Duration = Duration::from_millis(50);
 
 /// How many tasks fetch from one broker, each over its own connection and its share of the partitions:
 /// while what one of them got is taken apart, the broker answers another.
@@ -115,11 +119,13 @@ async fn follow(member: Arc<Member>, broker: BrokerId, share: u32) {
         connection: None,
         broken: false,
         doubtful: HashMap::new(),
+        largest: HashMap::new(),
         moved: Vec::new(),
         alone: 0,
     };
     let mut backoff = Backoff::default();
     let mut turn = 0_usize;
+    let mut soon = SOON;
     let member = Arc::clone(&source.member);
     loop {
         let room = member.desk.room.notified();
@@ -137,7 +143,8 @@ async fn follow(member: Arc<Member>, broker: BrokerId, share: u32) {
                 room.await;
                 return;
             }
-            let wait = if full { SOON } else { member.shared.config.max_wait };
+            let wait = if full { soon } else { member.shared.config.max_wait };
+            soon = if full { (2 * soon).min(SOON_AT_MOST) } else { SOON };
             match source.fetch(&wanted, wait).await {
                 Ok(()) if source.moved.is_empty() => return backoff.reset(),
                 Ok(()) => {}
@@ -168,6 +175,8 @@ struct Source {
     broken: bool,
     /// Where a batch could not be read once: it is read again before it is given up.
     doubtful: HashMap<u32, i64>,
+    /// How many bytes the largest batch had of the last answer that had one.
+    largest: HashMap<u32, i32>,
     /// What the broker does not lead any more.
     moved: Vec<u32>,
     /// How many times one partition is asked for by itself.
@@ -208,7 +217,7 @@ impl Source {
             }
         };
         let deadline = self.member.shared.cluster.deadline() + wait;
-        let answer = connection.call(&request(wanted, wait), deadline).await?;
+        let answer = connection.call(&self.request(wanted, wait), deadline).await?;
         if answer.error_code != 0 {
             return Err(from_code(answer.error_code, "fetch"));
         }
@@ -273,6 +282,9 @@ impl Source {
             next = next.max(end);
         }
         *room = batches.room();
+        if let Some(largest) = batches.largest() {
+            self.largest.insert(wanted.lane, i32::try_from(largest).unwrap_or(i32::MAX));
+        }
         if next > wanted.offset {
             self.member.desk.fetched(wanted, read, next);
         }
@@ -317,35 +329,38 @@ impl Source {
             desk.restart(wanted, first);
         }
     }
-}
 
-fn request(wanted: &[Wanted], wait: Duration) -> FetchRequest {
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    for one in wanted {
-        let partition = FetchPartition::default()
-            .with_partition(one.place.partition.number)
-            .with_current_leader_epoch(-1)
-            .with_fetch_offset(one.offset)
-            .with_last_fetched_epoch(-1)
-            .with_log_start_offset(-1)
-            .with_partition_max_bytes(PARTITION);
-        let topic = &one.place.partition.topic;
-        match topics.last_mut().filter(|last| *last.topic.0 == **topic) {
-            Some(last) => last.partitions.push(partition),
-            None => {
-                let name = TopicName(StrBytes::from_string(topic.to_string()));
-                let new = FetchTopic::default().with_topic(name).with_partitions(vec![partition]);
-                topics.push(new);
+    fn request(&self, wanted: &[Wanted], wait: Duration) -> FetchRequest {
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for one in wanted {
+            let largest = self.largest.get(&one.lane).copied().unwrap_or(0);
+            let most = largest.clamp(PARTITION, LARGEST);
+            let partition = FetchPartition::default()
+                .with_partition(one.place.partition.number)
+                .with_current_leader_epoch(-1)
+                .with_fetch_offset(one.offset)
+                .with_last_fetched_epoch(-1)
+                .with_log_start_offset(-1)
+                .with_partition_max_bytes(most);
+            let topic = &one.place.partition.topic;
+            match topics.last_mut().filter(|last| *last.topic.0 == **topic) {
+                Some(last) => last.partitions.push(partition),
+                None => {
+                    let name = TopicName(StrBytes::from_string(topic.to_string()));
+                    let new =
+                        FetchTopic::default().with_topic(name).with_partitions(vec![partition]);
+                    topics.push(new);
+                }
             }
         }
+        FetchRequest::default()
+            .with_replica_id(Id(-1))
+            .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
+            .with_min_bytes(1)
+            .with_max_bytes(ANSWER)
+            .with_isolation_level(1)
+            .with_session_id(0)
+            .with_session_epoch(-1)
+            .with_topics(topics)
     }
-    FetchRequest::default()
-        .with_replica_id(Id(-1))
-        .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
-        .with_min_bytes(1)
-        .with_max_bytes(ANSWER)
-        .with_isolation_level(1)
-        .with_session_id(0)
-        .with_session_epoch(-1)
-        .with_topics(topics)
 }

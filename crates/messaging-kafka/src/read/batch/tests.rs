@@ -16,10 +16,11 @@ fn what_comes_out_of_an_answer_is_bounded_and_the_rest_is_fetched_again() {
     let large = "x".repeat(CAP / 4);
     let of = |base| batch(&Spec { base, attributes: 1, ..Spec::default() }, &[plain(0, &large)]);
     let answer: Vec<u8> = (0..8).flat_map(of).collect();
+    let stored = answer.len() / 8;
     let mut batches =
         Batches::new(answer.into(), Aborted::default(), CAP).with_room(CAP / 2 + CAP / 8);
     let ends: Vec<i64> = batches.by_ref().map(|batch| batch.next()).collect();
-    assert_eq!((ends, batches.room()), (vec![1, 2, 3], 0));
+    assert_eq!((ends, batches.room(), batches.largest()), (vec![1, 2, 3], 0, Some(stored)));
 }
 
 fn records_of(batch: Batch) -> Vec<Result<Record, BadRecord>> {
