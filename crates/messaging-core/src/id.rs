@@ -34,6 +34,13 @@ impl MessageId {
         Self::generate_at(SystemTime::now())
     }
 
+    /// The id that these bytes spell; `None` if they spell none.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let text = || std::str::from_utf8(bytes).ok()?.parse().ok();
+        canonical(bytes).or_else(text)
+    }
+
     /// Its text, which is written into `room` unless it is kept as text.
     pub fn text<'a>(&'a self, room: &'a mut [u8; 36]) -> &'a str {
         match &self.0 {
@@ -55,11 +62,8 @@ impl FromStr for MessageId {
         let accepted = "1 to 128 bytes without control characters";
         let refuse =
             |reason| Error::invalid(ErrorKind::InvalidName, "message id", text, reason, accepted);
-        // Only the canonical spelling is stored as a number, so the text always survives: of this length
-        // all have hyphens and no braces.
-        let canonical = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
-        if canonical && let Ok(uuid) = Uuid::try_parse(text) {
-            return Ok(Self(Repr::Uuid(uuid)));
+        if let Some(id) = canonical(text.as_bytes()) {
+            return Ok(id);
         }
         if text.is_empty() {
             return Err(refuse("it is empty"));
@@ -84,6 +88,15 @@ impl fmt::Debug for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.to_string())
     }
+}
+
+/// Only the canonical spelling is stored as a number, so the text always survives: of this length all
+/// have hyphens and no braces.
+fn canonical(bytes: &[u8]) -> Option<MessageId> {
+    if bytes.len() != 36 || bytes.iter().any(u8::is_ascii_uppercase) {
+        return None;
+    }
+    Uuid::try_parse_ascii(bytes).ok().map(|uuid| MessageId(Repr::Uuid(uuid)))
 }
 
 /// A UUIDv7 whose random bits come from a generator seeded once a thread by the system.
@@ -125,7 +138,9 @@ mod tests {
     #[test]
     fn the_text_of_an_id_survives() {
         for text in ["task-123", "0199B2F0-1111-7222-8333-444455556666", "ключ"] {
-            assert_eq!(text.parse::<MessageId>().unwrap().to_string(), text);
+            let id = text.parse::<MessageId>().unwrap();
+            assert_eq!(id.to_string(), text);
+            assert_eq!(MessageId::read(text.as_bytes()), Some(id));
         }
         let id = MessageId::generate();
         assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
@@ -133,7 +148,9 @@ mod tests {
 
     #[test]
     fn illegal_ids_are_refused_by_name() {
+        assert_eq!(MessageId::read(b"\xff"), None);
         for text in ["", "a\nb", &"x".repeat(129)] {
+            assert_eq!(MessageId::read(text.as_bytes()), None);
             let error = text.parse::<MessageId>().unwrap_err();
             assert_eq!(*error.kind(), ErrorKind::InvalidName);
             assert!(error.to_string().contains("message id"));

@@ -72,7 +72,7 @@ pub(crate) fn read<'a>(
                 let parsed = || utf8(value)?.parse::<Subject>().ok();
                 subject = same.cloned().or_else(parsed);
             }
-            b"message-id" => id = utf8(value).and_then(|text| text.parse::<MessageId>().ok()),
+            b"message-id" => id = MessageId::read(value),
             b"content-type" => content_type = utf8(value).map_or(content_type, ContentType::from),
             b"helixagent-priority" => {
                 let number = utf8(value).and_then(|text| text.parse::<u8>().ok());
@@ -96,9 +96,9 @@ pub(crate) fn read<'a>(
         let short = format!("{partition}@{offset}");
         long.parse().or_else(|_| short.parse()).unwrap_or_else(|_| MessageId::generate())
     };
-    let mut message = Message::identified(subject, id.unwrap_or_else(derived), body)
-        .with_content_type(content_type)
-        .with_priority(priority);
+    let mut message = Message::identified(subject, id.unwrap_or_else(derived), body);
+    message.content_type = content_type;
+    message.priority = priority;
     message.key = key;
     message.headers = others;
     message

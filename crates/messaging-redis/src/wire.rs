@@ -128,7 +128,7 @@ impl<'a> LaneReader<'a> {
             match raw(&name)? {
                 b"body" => body = value,
                 b"subject" => subject = utf8(&value).and_then(|text| self.subject(text)),
-                b"id" => message_id = utf8(&value).and_then(|text| text.parse::<MessageId>().ok()),
+                b"id" => message_id = MessageId::read(&value),
                 b"content-type" => {
                     content_type = utf8(&value).map_or(content_type, ContentType::from);
                 }
