@@ -31,7 +31,7 @@ pub(super) use self::settling::{Copying, Purpose};
 /// How many bytes may be fetched and not handed out, over all partitions.
 const BUDGET: usize = 32 << 20;
 /// The most messages that are handed over at once, so that they stay in the processor's cache.
-const HAND_OVER: usize = 1_024;
+const HAND_OVER: usize = 256;
 /// How many records are read before others get their turn.
 const TURN: usize = 4_096;
 /// How much of that one partition may take.
@@ -172,13 +172,12 @@ impl Desk {
         if event.is_none() {
             self.wait(state, now, cx);
         }
-        let makes_room = freed || event.is_some();
         let commits = self.commits && state.lanes.iter().any(Lane::wants_commit);
         drop(guard);
         if commits {
             self.commit.notify_one();
         }
-        if makes_room {
+        if freed {
             self.room.notify_waiters();
         }
         event.map_or(Poll::Pending, |event| Poll::Ready(Some(Ok(event))))
@@ -201,16 +200,17 @@ impl Desk {
         }
     }
 
-    /// Takes what may go out now; whether fewer bytes wait than before, so that more can be fetched.
+    /// Takes what may go out now; whether a partition had no room for more and has now.
     fn fill(&self, state: &mut State, now: Instant, batch: &mut Arrivals) -> bool {
         let mut freed = false;
         let most_kept = 3 * self.prefetch + 1_024;
         let lanes = state.lanes.len();
+        let budget = state.budget();
         let most = HAND_OVER.min(self.prefetch.saturating_sub(state.in_hand));
         for at in 0..lanes {
             let number = (state.turn + at) % lanes;
             let Some(lane) = state.lanes.get_mut(number) else { break };
-            let waiting = lane.waiting();
+            let was_full = !lane.wants(budget);
             while batch.len() < most && state.bytes < self.prefetch_bytes {
                 let Some(mut fetched) = lane.next(now, most_kept) else {
                     match lane.read(&mut state.reader) {
@@ -218,6 +218,9 @@ impl Desk {
                         false => break,
                     }
                 };
+                if batch.is_empty() {
+                    batch.reserve(most.min(1 + lane.ready()));
+                }
                 fetched.handed = Some(now);
                 state.in_hand += 1;
                 state.bytes += fetched.message.bytes();
@@ -225,7 +228,7 @@ impl Desk {
                 batch.push(incoming(lane, number, &fetched));
                 lane.ledger.hand_out(fetched.offset, fetched.attempt, fetched);
             }
-            freed |= lane.waiting() < waiting;
+            freed |= was_full && lane.wants(budget);
             if batch.len() >= most || state.bytes >= self.prefetch_bytes || state.reader.is_tired()
             {
                 state.turn = (number + 1) % lanes;
@@ -248,7 +251,7 @@ impl Desk {
         if state.phase != Phase::Open {
             return (Vec::new(), false);
         }
-        let budget = (BUDGET / state.lanes.len().max(1)).clamp(LANE_BUDGET.0, LANE_BUDGET.1);
+        let budget = state.budget();
         let mut wanted = Vec::new();
         let mut full = false;
         for (number, lane) in (0..).zip(&state.lanes) {
@@ -332,6 +335,11 @@ impl Desk {
 }
 
 impl State {
+    /// How many bytes of each partition may be fetched and not handed out.
+    fn budget(&self) -> usize {
+        (BUDGET / self.lanes.len().max(1)).clamp(LANE_BUDGET.0, LANE_BUDGET.1)
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

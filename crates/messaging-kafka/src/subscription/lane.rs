@@ -181,6 +181,11 @@ impl Lane {
         self.ready_bytes + self.unread.bytes()
     }
 
+    /// How many messages were read that are not handed out.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Whether more is to be fetched.
     pub(super) const fn wants(&self, budget: usize) -> bool {
         matches!(self.state, State::Open) && self.waiting() < budget

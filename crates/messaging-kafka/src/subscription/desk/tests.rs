@@ -83,13 +83,24 @@ fn filtering() -> (Desk, Vec<Wanted>) {
     (desk, wanted)
 }
 
+/// A key: of [`TURN`] messages with one like it a partition is full.
+fn large() -> Option<Vec<u8>> {
+    Some(vec![0; LANE_BUDGET.1 / TURN])
+}
+
+fn is_full(desk: &Desk) -> bool {
+    let (wanted, full) = desk.wanted(BROKER, |_| true, 0);
+    wanted.is_empty() && full
+}
+
 #[test]
 fn what_matches_no_pattern_is_passed_in_turns_and_makes_room() {
     let (desk, wanted) = filtering();
     let last = 2 * TURN as i64;
     let subject = |at| if at == last { "tasks.x" } else { "tasks.y" };
-    let all = records(0, (0..=last).map(|at| (at, subject(at), None)));
+    let all = records(0, (0..=last).map(|at| (at, subject(at), large())));
     desk.fetched(&wanted[0], vec![all], last + 1);
+    assert!(is_full(&desk));
     let mut room = std::pin::pin!(desk.room.notified());
     room.as_mut().enable();
     assert_eq!([(); 3].map(|()| look(&desk)), [0, 0, 1]);
@@ -101,8 +112,10 @@ fn what_matches_no_pattern_is_passed_in_turns_and_makes_room() {
 fn a_batch_that_is_used_up_makes_room_though_nothing_of_it_goes_out() {
     let (desk, wanted) = filtering();
     let last = TURN as i64;
-    desk.fetched(&wanted[0], vec![records(0, (0..last).map(|at| (at, "tasks.y", None)))], last);
+    let all = records(0, (0..last).map(|at| (at, "tasks.y", large())));
+    desk.fetched(&wanted[0], vec![all], last);
     assert_eq!(look(&desk), 0);
+    assert!(is_full(&desk));
     let mut room = std::pin::pin!(desk.room.notified());
     room.as_mut().enable();
     assert_eq!((look(&desk), desk.lock().lanes[0].waiting()), (0, 0));
