@@ -26,9 +26,10 @@ use crate::read::batch::{Batch, Batches};
 
 /// The most bytes of an answer. A batch that is larger comes alone.
 const ANSWER: i32 = 16 << 20;
-/// The most bytes of one partition in an answer, or of its largest batch of late, which is at most so
-/// large: a broker passes over a partition whose next batch is larger, unless it comes first.
+/// The most bytes of one partition in an answer, unless its batches of late were larger: a broker passes
+/// over a partition whose next batch is larger than that, except where it comes first.
 const PARTITION: i32 = 1 << 20;
+/// The most that is asked for because of large batches.
 const LARGEST: i32 = 4 << 20;
 /// The most bytes that one batch may have once it is decompressed, and about the most of an answer.
 const BATCH: usize = 64 << 20;
