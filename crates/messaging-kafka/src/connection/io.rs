@@ -32,8 +32,8 @@ type InFlight = Mutex<VecDeque<Sent>>;
 
 /// An answer that is so large gets room of its own.
 const LARGE: usize = 256 << 10;
-/// By how much that room grows beyond what has come.
-const CHUNK: usize = 16 << 20;
+/// By how much that room grows beyond what has come; most answers fit at once.
+const CHUNK: usize = 17 << 20;
 
 /// Carries requests and answers until the socket ends. It says why before it drops what waits.
 pub(super) async fn run<S: AsyncRead + AsyncWrite>(
@@ -135,7 +135,7 @@ impl Rooms {
         here: &[u8],
         length: usize,
     ) -> io::Result<Bytes> {
-        let mut room = self.take(length.min(CHUNK));
+        let mut room = self.take(length);
         room.extend_from_slice(here);
         while room.len() < length {
             let missing = length - room.len();
@@ -149,15 +149,21 @@ impl Rooms {
         Ok(answer)
     }
 
-    /// A room that can take so much; whole megabytes, so that it can take another answer too.
-    fn take(&mut self, size: usize) -> BytesMut {
-        let fits = |(capacity, used): &(usize, Bytes)| *capacity >= size && used.is_unique();
-        let used = self.0.iter().position(fits).and_then(|at| self.0.remove(at));
+    /// The smallest free room that can take so much, or a new one; whole megabytes, so that it can take
+    /// another answer too.
+    fn take(&mut self, length: usize) -> BytesMut {
+        let fits = |(_, (capacity, used)): &(usize, &(usize, Bytes))| {
+            *capacity >= length && used.is_unique()
+        };
+        let free = self.0.iter().enumerate().filter(fits);
+        let smallest = free.min_by_key(|(_, (capacity, _))| *capacity).map(|(at, _)| at);
+        let used = smallest.and_then(|at| self.0.remove(at));
         let room = used.and_then(|(_, used)| used.try_into_mut().ok()).map(|mut room| {
             room.clear();
             room
         });
-        room.unwrap_or_else(|| BytesMut::with_capacity(size.next_multiple_of(1 << 20)))
+        let fresh = length.min(CHUNK).next_multiple_of(1 << 20);
+        room.unwrap_or_else(|| BytesMut::with_capacity(fresh))
     }
 
     fn forget_one(&mut self) {

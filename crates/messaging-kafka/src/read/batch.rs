@@ -50,7 +50,7 @@ pub(crate) struct Batches {
     cap: usize,
     /// About how many bytes may still come out of the answer.
     room: usize,
-    /// How many bytes the largest batch so far had, as it was stored.
+    /// How many bytes the largest batch so far has, as it is stored, even where it is cut.
     largest: usize,
 }
 
@@ -69,7 +69,8 @@ impl Batches {
         self.room
     }
 
-    /// How many bytes the largest batch had, as it was stored; `None` if there was none.
+    /// How many bytes the largest batch has, as it is stored, even where it is cut; `None` if there is
+    /// none.
     pub(crate) fn largest(&self) -> Option<usize> {
         (self.largest > 0).then_some(self.largest)
     }
@@ -93,11 +94,11 @@ impl Iterator for Batches {
             return bad(base.saturating_add(1), "a batch has an impossible length");
         };
         let length = length.checked_add(PREFIX)?;
+        self.largest = self.largest.max(length);
         if length > self.rest.len() {
             self.rest.clear();
             return None;
         }
-        self.largest = self.largest.max(length);
         let batch = self.rest.split_to(length);
         if batch.get(MAGIC) != Some(&2) || length < HEADER {
             let reason = "it has a format from before Kafka 0.11, which is not read";

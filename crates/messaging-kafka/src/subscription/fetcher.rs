@@ -37,7 +37,7 @@ const BATCH: usize = 64 << 20;
 /// it.
 const SMALL: usize = 64 << 10;
 /// How long a fetch waits at the broker while there are partitions that it does not ask for, as they may
-/// have room again soon: twice as long each time until they have, and at most so long.
+/// have room again soon: twice as long each time that nothing comes, and at most so long.
 const SOON: Duration = Duration::from_millis(2);
 const SOON_AT_MOST: Duration = Duration::from_millis(50);
 
@@ -144,11 +144,14 @@ async fn follow(member: Arc<Member>, broker: BrokerId, share: u32) {
                 room.await;
                 return;
             }
-            let wait = if full { soon } else { member.shared.config.max_wait };
-            soon = if full { (2 * soon).min(SOON_AT_MOST) } else { SOON };
-            match source.fetch(&wanted, wait).await {
-                Ok(()) if source.moved.is_empty() => return backoff.reset(),
-                Ok(()) => {}
+            let most = member.shared.config.max_wait;
+            let wait = if full { soon.min(most) } else { most };
+            let fetched = source.fetch(&wanted, wait).await;
+            let waits_longer = full && matches!(fetched, Ok(false));
+            soon = if waits_longer { (2 * soon).min(SOON_AT_MOST) } else { SOON };
+            match fetched {
+                Ok(_) if source.moved.is_empty() => return backoff.reset(),
+                Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
                     return source.too_large(&wanted, &error);
                 }
@@ -176,7 +179,8 @@ struct Source {
     broken: bool,
     /// Where a batch could not be read once: it is read again before it is given up.
     doubtful: HashMap<u32, i64>,
-    /// How many bytes the largest batch had of the last answer that had one.
+    /// How many bytes the largest batch has of those that came of late; with each answer it counts
+    /// for a quarter less.
     largest: HashMap<u32, i32>,
     /// What the broker does not lead any more.
     moved: Vec<u32>,
@@ -209,7 +213,8 @@ impl Source {
         }
     }
 
-    async fn fetch(&mut self, wanted: &[Wanted], wait: Duration) -> Result<()> {
+    /// Whether there was something.
+    async fn fetch(&mut self, wanted: &[Wanted], wait: Duration) -> Result<bool> {
         let connection = match &self.connection {
             Some(open) if !open.is_ended() => open.clone(),
             _ => {
@@ -227,23 +232,24 @@ impl Source {
         }
         let throttled = Duration::from_millis(u64::try_from(answer.throttle_time_ms).unwrap_or(0));
         let until = Instant::now() + throttled;
-        self.take(wanted, answer).await;
+        let came = self.take(wanted, answer).await;
         sleep_until(until).await;
-        Ok(())
+        Ok(came)
     }
 
-    async fn take(&mut self, wanted: &[Wanted], answer: FetchResponse) {
+    async fn take(&mut self, wanted: &[Wanted], answer: FetchResponse) -> bool {
         let by_place: HashMap<(&str, i32), &Wanted> = wanted
             .iter()
             .map(|one| ((&*one.place.partition.topic, one.place.partition.number), one))
             .collect();
         let mut room = BATCH;
+        let mut came = false;
         for topic in answer.responses {
             for data in topic.partitions {
                 let place = (&*topic.topic.0, data.partition_index);
                 let Some(wanted) = by_place.get(&place) else { continue };
                 match data.error_code {
-                    0 => self.read(wanted, data, &mut room),
+                    0 => came |= self.read(wanted, data, &mut room),
                     OUT_OF_RANGE => self.out_of_range(wanted).await,
                     code => match denied(code, place.0) {
                         Some(error) => self.member.refuse(error),
@@ -253,10 +259,14 @@ impl Source {
                 }
             }
         }
+        came
     }
 
-    fn read(&mut self, wanted: &Wanted, data: PartitionData, room: &mut usize) {
-        let Some(records) = data.records.filter(|records| !records.is_empty()) else { return };
+    /// Whether it brought its partition on.
+    fn read(&mut self, wanted: &Wanted, data: PartitionData, room: &mut usize) -> bool {
+        let Some(records) = data.records.filter(|records| !records.is_empty()) else {
+            return false;
+        };
         let records = match records.len() < SMALL {
             true => Bytes::copy_from_slice(&records),
             false => records,
@@ -284,11 +294,14 @@ impl Source {
         }
         *room = batches.room();
         if let Some(largest) = batches.largest() {
-            self.largest.insert(wanted.lane, i32::try_from(largest).unwrap_or(i32::MAX));
+            let before = self.largest.entry(wanted.lane).or_default();
+            *before = i32::try_from(largest).unwrap_or(i32::MAX).max(*before - *before / 4);
         }
-        if next > wanted.offset {
+        let came = next > wanted.offset;
+        if came {
             self.member.desk.fetched(wanted, read, next);
         }
+        came
     }
 
     fn park(&self, wanted: &Wanted, reason: &str) {

@@ -23,6 +23,15 @@ fn what_comes_out_of_an_answer_is_bounded_and_the_rest_is_fetched_again() {
     assert_eq!((ends, batches.room(), batches.largest()), (vec![1, 2, 3], 0, Some(stored)));
 }
 
+#[test]
+fn a_batch_that_is_cut_still_tells_its_size() {
+    let whole = batch(&Spec::default(), &[plain(0, "x")]);
+    let cut = bytes::Bytes::copy_from_slice(&whole[..whole.len() / 2]);
+    let mut batches = Batches::new(cut, Aborted::default(), CAP);
+    assert!(batches.next().is_none());
+    assert_eq!(batches.largest(), Some(whole.len()));
+}
+
 fn records_of(batch: Batch) -> Vec<Result<Record, BadRecord>> {
     match batch {
         Batch::Records { records, .. } => records.collect(),
